@@ -1,0 +1,28 @@
+// Order, pieces and lanes of the work, as data (design section 4): what a strategy adds to a placement.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace eps::schedule {
+
+enum class ChunkBy : std::uint8_t { none, expert };
+enum class GemmChoice : std::uint8_t { automatic, group, dense };
+enum class Combine : std::uint8_t { per_token, per_chunk };
+
+/// `chunks` empty means "auto".
+struct Schedule {
+    ChunkBy chunk_by = ChunkBy::none;
+    std::optional<std::int64_t> chunks = 1;  // pieces of the expert work (chunk_by expert)
+    std::int64_t micro_batches = 1;          // pieces of the batch that follow one another through pp stages
+    bool serial = false;                     // each op of an experts segment after the previous one
+    bool overlap = false;                    // exchange lanes beside the compute lane
+    GemmChoice gemm = GemmChoice::automatic;
+    Combine combine = Combine::per_token;
+    bool dedup = true;    // a token travels to a rank once; otherwise once per expert there
+    bool oracle = false;  // counts known ahead of the pass: no exchange of counts, no wait
+    friend bool operator==(const Schedule&, const Schedule&) = default;
+};
+
+}  // namespace eps::schedule
