@@ -1,0 +1,124 @@
+#include "plan/builder.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.hpp"
+
+namespace eps::plan {
+
+namespace {
+
+constexpr OpId kNone = -1;
+
+constexpr std::array<OpId, kMaxLanes> no_ops() {
+    std::array<OpId, kMaxLanes> ops{};
+    ops.fill(kNone);
+    return ops;
+}
+
+}  // namespace
+
+LaneId PlanBuilder::lane(std::string name, bool exchange) {
+    if (std::ssize(plan_.lanes) == kMaxLanes) throw Error(Exit::internal, "a plan has too many lanes: raise kMaxLanes");
+    plan_.lanes.push_back({std::move(name), exchange});
+    seen_.push_back(no_ops());
+    return static_cast<LaneId>(plan_.lanes.size() - 1);
+}
+
+BufferId PlanBuilder::buffer(Buffer buffer) {
+    plan_.buffers.push_back(std::move(buffer));
+    histories_.emplace_back();
+    return static_cast<BufferId>(plan_.buffers.size() - 1);
+}
+
+void PlanBuilder::begin_pass() {
+    plan_.segments.clear();
+    plan_.ops.clear();
+    plan_.uses.clear();
+    plan_.after.clear();
+    plan_.transfers.clear();
+    plan_.numbers.clear();
+    for (auto& history : histories_) history.clear();
+    std::fill(seen_.begin(), seen_.end(), no_ops());
+    serial_ = false;
+}
+
+void PlanBuilder::begin_segment(const Segment& segment) {
+    plan_.segments.push_back(segment);
+}
+
+void PlanBuilder::need(PerLane& needed, OpId op) const {
+    if (op == kNone) return;
+    OpId& latest = needed[static_cast<std::size_t>(plan_.ops[static_cast<std::size_t>(op)].lane)];
+    latest = std::max(latest, op);
+}
+
+void PlanBuilder::need(PerLane& needed, const PerLane& ops) const {
+    for (std::size_t lane = 0; lane < ops.size(); ++lane) needed[lane] = std::max(needed[lane], ops[lane]);
+}
+
+void PlanBuilder::read(std::vector<Stretch>& history, Range rows, LaneId lane, OpId id, PerLane& needed) {
+    for (std::size_t i = 0; i < history.size(); ++i) {
+        if (!overlaps(history[i].rows, rows)) continue;
+        need(needed, history[i].writer);
+        history[i].readers[static_cast<std::size_t>(lane)] = id;  // for the whole stretch: one edge too many at worst
+    }
+}
+
+void PlanBuilder::write(std::vector<Stretch>& history, Range rows, OpId id, PerLane& needed) {
+    kept_.clear();
+    for (const Stretch& stretch : history) {
+        if (!overlaps(stretch.rows, rows)) {
+            kept_.push_back(stretch);
+            continue;
+        }
+        need(needed, stretch.writer);
+        need(needed, stretch.readers);
+        if (stretch.rows.begin < rows.begin)
+            kept_.push_back({{stretch.rows.begin, rows.begin}, stretch.writer, stretch.readers});
+        if (rows.end < stretch.rows.end)
+            kept_.push_back({{rows.end, stretch.rows.end}, stretch.writer, stretch.readers});
+    }
+    kept_.push_back({rows, id, no_ops()});
+    history.swap(kept_);
+}
+
+OpId PlanBuilder::add(LaneId lane, const OpArgs& args, std::initializer_list<BufferUse> uses) {
+    return add(lane, args, std::span(uses.begin(), uses.size()));
+}
+
+OpId PlanBuilder::add(LaneId lane, const OpArgs& args, std::span<const BufferUse> uses) {
+    const auto id = static_cast<OpId>(plan_.ops.size());
+    const auto lane_idx = static_cast<std::size_t>(lane);
+    PerLane needed = no_ops();
+    if (serial_) need(needed, id - 1);
+
+    const auto first_use = std::ssize(plan_.uses);
+    for (const BufferUse& use : uses) {
+        if (use.buffer == kNoBuffer) continue;
+        Buffer& buffer = plan_.buffers[static_cast<std::size_t>(use.buffer)];
+        plan_.uses.push_back(use);
+        if (buffer.kind != BufferKind::work) continue;  // given before the pass: nobody writes it
+        buffer.rows = std::max(buffer.rows, use.rows.end);
+        if (use.rows.empty()) continue;
+        auto& history = histories_[static_cast<std::size_t>(use.buffer)];
+        if (use.access == Access::read) {
+            read(history, use.rows, lane, id, needed);
+        } else {
+            write(history, use.rows, id, needed);
+        }
+    }
+
+    const auto first_after = std::ssize(plan_.after);
+    for (std::size_t other = 0; other < needed.size(); ++other) {
+        if (other == lane_idx || needed[other] <= seen_[lane_idx][other]) continue;
+        seen_[lane_idx][other] = needed[other];
+        plan_.after.push_back(needed[other]);
+    }
+    plan_.ops.push_back({id, lane, static_cast<std::int32_t>(plan_.segments.size()) - 1, args,
+                         {first_use, std::ssize(plan_.uses)}, {first_after, std::ssize(plan_.after)}});
+    return id;
+}
+
+}  // namespace eps::plan
