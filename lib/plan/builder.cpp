@@ -59,10 +59,28 @@ void PlanBuilder::need(PerLane& needed, const PerLane& ops) const {
 }
 
 void PlanBuilder::read(std::vector<Stretch>& history, Range rows, LaneId lane, OpId id, PerLane& needed) {
-    for (std::size_t i = 0; i < history.size(); ++i) {
-        if (!overlaps(history[i].rows, rows)) continue;
-        need(needed, history[i].writer);
-        history[i].readers[static_cast<std::size_t>(lane)] = id;  // for the whole stretch: one edge too many at worst
+    std::int64_t covered = 0;
+    for (Stretch& stretch : history) {
+        if (!overlaps(stretch.rows, rows)) continue;
+        covered += std::min(stretch.rows.end, rows.end) - std::max(stretch.rows.begin, rows.begin);
+        need(needed, stretch.writer);
+        stretch.readers[static_cast<std::size_t>(lane)] = id;  // for the whole stretch: one edge too many at worst
+    }
+    if (covered == rows.size()) return;
+    // Rows that were there before the pass (the input of a layer): a later writer has to wait for this reader.
+    kept_.assign(1, {rows, kNone, no_ops()});
+    for (const Stretch& stretch : history) {
+        for (std::size_t i = 0, n = kept_.size(); i < n; ++i) {
+            const Range gap = kept_[i].rows;
+            if (!overlaps(gap, stretch.rows)) continue;
+            kept_[i].rows.end = std::max(gap.begin, stretch.rows.begin);
+            kept_.push_back({{std::min(gap.end, stretch.rows.end), gap.end}, kNone, no_ops()});
+        }
+    }
+    for (Stretch& gap : kept_) {
+        if (gap.rows.empty()) continue;
+        gap.readers[static_cast<std::size_t>(lane)] = id;
+        history.push_back(gap);
     }
 }
 

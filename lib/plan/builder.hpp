@@ -55,8 +55,8 @@ class PlanBuilder {
     void write(std::vector<Stretch>& history, Range rows, OpId id, PerLane& needed);
 
     RankPlan plan_;
-    std::vector<std::vector<Stretch>> histories_;  // per buffer, sorted by rows, disjoint
-    std::vector<Stretch> kept_;                    // scratch of write
+    std::vector<std::vector<Stretch>> histories_;  // per buffer, disjoint
+    std::vector<Stretch> kept_;                    // scratch
     std::vector<PerLane> seen_;                    // per lane: the latest op of every other lane it has waited for
     bool serial_ = false;
 };

@@ -92,7 +92,7 @@ struct Gate {
 /// The histograms of this rank's choices, the order in which its rows travel, and the slots that travel with each row.
 struct Route {
     Slice ids, weights;
-    Slice counts;           // out: [experts, kCountFields]
+    Slice counts;           // out: [experts, num_count_fields]
     BufferId send_order;    // out: row of each row that is sent, by destination, then first local expert, then token
     BufferId sent_slots;    // out: what travels with each of them (routing/row_maps.hpp)
     std::int64_t chunks;    // for Combine::per_chunk: the chunks of the experts, else 0

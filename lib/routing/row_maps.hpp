@@ -19,18 +19,21 @@ enum CountField : std::int64_t {
     kRows,        // rows the expert computes
     kFirst,       // tokens whose first local expert on its rank it is
     kLast,        // tokens whose last local expert on its rank it is
-    kChunkFirst,  // tokens whose first expert in its chunk it is (combine per_chunk only, otherwise 0)
-    kCountFields,
+    kChunkFirst,  // tokens whose first expert in its chunk it is; present with combine per_chunk only
 };
+constexpr std::int64_t num_count_fields(bool per_chunk) {
+    return per_chunk ? 4 : 3;
+}
 
 /// counts[source][expert][field], i32.
 struct CountsView {
     const std::int32_t* data = nullptr;
     std::int64_t num_sources = 0;
     std::int64_t num_experts = 0;
+    std::int64_t num_fields = 3;
 
     std::int64_t at(std::int64_t source, std::int64_t expert, CountField field) const {
-        return data[(source * num_experts + expert) * kCountFields + field];
+        return data[(source * num_experts + expert) * num_fields + field];
     }
 };
 
@@ -62,9 +65,9 @@ inline CountField home_field(bool per_chunk) {
 }
 
 /// At the source. ids, weights: [num_tokens, top_k], slots by descending score.
-/// counts [E, kCountFields]; send_order: token of each sent row, by (part, first local expert, token), or without dedup by
+/// counts [E, num_count_fields]; send_order: token of each sent row, by (part, first local expert, token), or without dedup by
 /// (expert, token); sent_slots [sent rows, slot_columns()]. Room for num_tokens * top_k rows is always enough.
-/// chunks > 0 fills kChunkFirst. Returns the number of sent rows.
+/// chunks > 0 (combine per_chunk) counts kChunkFirst too. Returns the number of sent rows.
 std::int64_t route(const BlockShape& shape, std::span<const std::int32_t> ids, std::span<const float> weights,
                    std::int64_t chunks, bool dedup, std::span<std::int32_t> counts, std::span<std::int32_t> send_order,
                    std::span<std::int32_t> sent_slots);
