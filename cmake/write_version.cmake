@@ -1,5 +1,5 @@
 # Writes OUTPUT, a header that says what was built; leaves the file alone when nothing changed.
-# Runs at every build: cmake -DSOURCE_DIR= -DOUTPUT= -DVERSION= -DBUILD_TYPE= -DCOMPILER= -DCONFIG_DIR= -P write_version.cmake
+# Runs at every build: cmake -DSOURCE_DIR= -DOUTPUT= -DVERSION= -DBUILD_TYPE= -DCOMPILER= -P write_version.cmake
 
 set(git_sha unknown)
 set(git_dirty false)
@@ -30,10 +30,6 @@ inline constexpr std::string_view kGitSha = "@git_sha@";  // "unknown" outside a
 inline constexpr bool kGitDirty = @git_dirty@;            // tracked files were changed
 inline constexpr std::string_view kBuildType = "@BUILD_TYPE@";
 inline constexpr std::string_view kCompiler = "@COMPILER@";
-
-// Where `configs/` lies: beside an installed program (relative to the program's own folder), or in the source tree.
-inline constexpr std::string_view kInstalledConfigs = "../share/eps-bench/configs";
-inline constexpr std::string_view kSourceConfigs = "@CONFIG_DIR@";
 
 }  // namespace eps
 ]])
