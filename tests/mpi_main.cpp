@@ -1,5 +1,5 @@
 // main() of the tests that run on several ranks. Rank 0 prints; another rank prints only when it fails.
-#include <mpi.h>
+#include "tests/catch_session.hpp"
 
 #include <chrono>
 #include <cstdio>
@@ -7,7 +7,7 @@
 #include <sstream>
 #include <thread>
 
-#include "tests/catch_session.hpp"
+#include <mpi.h>
 
 int main(int argc, char** argv) {
     int provided = MPI_THREAD_SINGLE;
