@@ -14,7 +14,7 @@
 
 namespace eps::config {
 
-enum class Scope : std::uint8_t { model, layer, moe };
+using schedule::Scope;
 enum class ValidateKind : std::uint8_t { automatic, reference, spot };
 
 struct GateRouting {};

@@ -1,9 +1,9 @@
 #include "plan/builder.hpp"
 
+#include "base/error.hpp"
+
 #include <algorithm>
 #include <utility>
-
-#include "base/error.hpp"
 
 namespace eps::plan {
 
@@ -20,7 +20,8 @@ constexpr std::array<OpId, kMaxLanes> no_ops() {
 }  // namespace
 
 LaneId PlanBuilder::lane(std::string name, bool exchange) {
-    if (std::ssize(plan_.lanes) == kMaxLanes) throw Error(Exit::internal, "a plan has too many lanes: raise kMaxLanes");
+    if (std::ssize(plan_.lanes) == kMaxLanes)
+        throw Error(Exit::internal, "a plan has too many lanes: raise kMaxLanes");
     plan_.lanes.push_back({std::move(name), exchange});
     seen_.push_back(no_ops());
     return static_cast<LaneId>(plan_.lanes.size() - 1);
@@ -32,13 +33,35 @@ BufferId PlanBuilder::buffer(Buffer buffer) {
     return static_cast<BufferId>(plan_.buffers.size() - 1);
 }
 
+namespace {
+
+template <typename F>
+void for_each_array(RankPlan& plan, F&& f) {
+    f(plan.segments);
+    f(plan.ops);
+    f(plan.uses);
+    f(plan.after);
+    f(plan.transfers);
+    f(plan.numbers);
+}
+
+}  // namespace
+
+bool PlanBuilder::has_room(std::int64_t num_entries) const {
+    const auto room = [&](const auto& v) {
+        return static_cast<std::int64_t>(v.capacity() - v.size()) >= num_entries;
+    };
+    return room(plan_.segments) && room(plan_.ops) && room(plan_.uses) && room(plan_.after) &&
+           room(plan_.transfers) && room(plan_.numbers);
+}
+
+void PlanBuilder::make_room(std::int64_t num_entries) {
+    for_each_array(plan_,
+                   [&](auto& v) { v.reserve(2 * v.size() + static_cast<std::size_t>(4 * num_entries)); });
+}
+
 void PlanBuilder::begin_pass() {
-    plan_.segments.clear();
-    plan_.ops.clear();
-    plan_.uses.clear();
-    plan_.after.clear();
-    plan_.transfers.clear();
-    plan_.numbers.clear();
+    for_each_array(plan_, [](auto& v) { v.clear(); });
     for (auto& history : histories_) history.clear();
     std::fill(seen_.begin(), seen_.end(), no_ops());
     serial_ = false;
@@ -64,10 +87,12 @@ void PlanBuilder::read(std::vector<Stretch>& history, Range rows, LaneId lane, O
         if (!overlaps(stretch.rows, rows)) continue;
         covered += std::min(stretch.rows.end, rows.end) - std::max(stretch.rows.begin, rows.begin);
         need(needed, stretch.writer);
-        stretch.readers[static_cast<std::size_t>(lane)] = id;  // for the whole stretch: one edge too many at worst
+        stretch.readers[static_cast<std::size_t>(lane)] =
+            id;  // for the whole stretch: one edge too many at worst
     }
     if (covered == rows.size()) return;
-    // Rows that were there before the pass (the input of a layer): a later writer has to wait for this reader.
+    // Rows that were there before the pass (the input of a layer): a later writer has to wait for this
+    // reader.
     kept_.assign(1, {rows, kNone, no_ops()});
     for (const Stretch& stretch : history) {
         for (std::size_t i = 0, n = kept_.size(); i < n; ++i) {
@@ -134,8 +159,12 @@ OpId PlanBuilder::add(LaneId lane, const OpArgs& args, std::span<const BufferUse
         seen_[lane_idx][other] = needed[other];
         plan_.after.push_back(needed[other]);
     }
-    plan_.ops.push_back({id, lane, static_cast<std::int32_t>(plan_.segments.size()) - 1, args,
-                         {first_use, std::ssize(plan_.uses)}, {first_after, std::ssize(plan_.after)}});
+    plan_.ops.push_back({id,
+                         lane,
+                         static_cast<std::int32_t>(plan_.segments.size()) - 1,
+                         args,
+                         {first_use, std::ssize(plan_.uses)},
+                         {first_after, std::ssize(plan_.after)}});
     return id;
 }
 

@@ -1,15 +1,16 @@
-// Builds a rank's plan op by op and derives the edges: an op waits for the last writer of what it reads, and for the last
-// writer and readers of what it writes, across segments too. Edges inside a lane are implicit; of several edges to one lane
-// only the latest is kept, and none that an earlier op of the own lane has already waited for.
+// Builds a rank's plan op by op and derives the edges: an op waits for the last writer of what it reads, and
+// for the last writer and readers of what it writes, across segments too. Edges inside a lane are implicit;
+// of several edges to one lane only the latest is kept, and none that an earlier op of the own lane has
+// already waited for.
 #pragma once
+
+#include "plan/plan.hpp"
 
 #include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <span>
 #include <vector>
-
-#include "plan/plan.hpp"
 
 namespace eps::plan {
 
@@ -19,6 +20,11 @@ class PlanBuilder {
   public:
     LaneId lane(std::string name, bool exchange);
     BufferId buffer(Buffer buffer);
+
+    /// The flat arrays never move while they have room for what is appended: who runs ops while more are
+    /// added asks first.
+    bool has_room(std::int64_t num_entries) const;
+    void make_room(std::int64_t num_entries);
 
     /// Forgets all ops and hazards, keeps lanes, buffers and memory: a new pass begins.
     void begin_pass();
@@ -42,7 +48,8 @@ class PlanBuilder {
   private:
     using PerLane = std::array<OpId, kMaxLanes>;  // -1: none
 
-    // Rows of one buffer with the same history: who wrote them last, and who has read them since on each lane.
+    // Rows of one buffer with the same history: who wrote them last, and who has read them since on each
+    // lane.
     struct Stretch {
         Range rows;
         OpId writer;
@@ -57,7 +64,7 @@ class PlanBuilder {
     RankPlan plan_;
     std::vector<std::vector<Stretch>> histories_;  // per buffer, disjoint
     std::vector<Stretch> kept_;                    // scratch
-    std::vector<PerLane> seen_;                    // per lane: the latest op of every other lane it has waited for
+    std::vector<PerLane> seen_;  // per lane: the latest op of every other lane it has waited for
     bool serial_ = false;
 };
 

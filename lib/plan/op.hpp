@@ -1,15 +1,15 @@
-// The ops: every unit of work a rank can do, as data. A new op is one struct here and one overload in each executor
-// (visited without a default case, so that nothing compiles until every executor knows it).
+// The ops: every unit of work a rank can do, as data. A new op is one struct here and one overload in each
+// executor (visited without a default case, so that nothing compiles until every executor knows it).
 //
-// Ops name buffers and row ranges, never pointers. Lists (sequence starts, transfers, row offsets) lie in the plan's flat
-// arrays; an op holds the range of its part.
+// Ops name buffers and row ranges, never pointers. Lists (sequence starts, transfers, row offsets) lie in the
+// plan's flat arrays; an op holds the range of its part.
 #pragma once
+
+#include "base/range.hpp"
 
 #include <cstdint>
 #include <string_view>
 #include <variant>
-
-#include "base/range.hpp"
 
 namespace eps::plan {
 
@@ -65,7 +65,8 @@ struct Rope {
     std::int64_t offset;
 };
 
-/// Causal MLA attention; `k_rope` is the last columns of kv_a. `starts`: first row of each sequence and the end.
+/// Causal MLA attention; `k_rope` is the last columns of kv_a. `starts`: first row of each sequence and the
+/// end.
 struct Attention {
     Slice q, kv, kv_a, out;
     Range starts;  // in RankPlan::numbers
@@ -89,13 +90,15 @@ struct Gate {
     BufferId forced;  // [rows, top_k] ids, or kNoBuffer
 };
 
-/// The histograms of this rank's choices, the order in which its rows travel, and the slots that travel with each row.
+/// The histograms of this rank's choices, the order in which its rows travel, and the slots that travel with
+/// each row.
 struct Route {
     Slice ids, weights;
-    Slice counts;           // out: [experts, num_count_fields]
-    BufferId send_order;    // out: row of each row that is sent, by destination, then first local expert, then token
-    BufferId sent_slots;    // out: what travels with each of them (routing/row_maps.hpp)
-    std::int64_t chunks;    // for Combine::per_chunk: the chunks of the experts, else 0
+    Slice counts;  // out: [experts, num_count_fields]
+    BufferId
+        send_order;  // out: row of each row that is sent, by destination, then first local expert, then token
+    BufferId sent_slots;  // out: what travels with each of them (routing/row_maps.hpp)
+    std::int64_t chunks;  // for Combine::per_chunk: the chunks of the experts, else 0
     bool dedup;
 };
 
@@ -104,7 +107,8 @@ struct ExchangeCounts {
     Slice counts, all_counts;
 };
 
-/// Messages between ranks of a group: rows of `in` out, rows into `out`. Each part lies in RankPlan::transfers.
+/// Messages between ranks of a group: rows of `in` out, rows into `out`. Each part lies in
+/// RankPlan::transfers.
 struct AllToAll {
     Group group;
     BufferId in, out;
@@ -113,10 +117,11 @@ struct AllToAll {
 
 /// From what arrived: rows in expert order, and the sums that go home.
 struct MapRows {
-    Slice arrived_slots;    // kNoBuffer: nothing travelled, `ids` and `weights` of this rank's own rows are used
+    Slice
+        arrived_slots;  // kNoBuffer: nothing travelled, `ids` and `weights` of this rank's own rows are used
     Slice ids, weights;
     BufferId all_counts;
-    BufferId expert_order;  // out: arrived row of each expert row
+    BufferId expert_order;                                 // out: arrived row of each expert row
     BufferId reduce_starts, reduce_index, reduce_weights;  // out: CSR over the rows that go home
     std::int64_t chunks;
     bool dedup, per_chunk;
@@ -138,7 +143,8 @@ struct PackRows {
 
 enum class ExpertWeight : std::uint8_t { gate_up, down };
 
-/// One GEMM per local expert in `experts`. `offsets`: experts.size() + 1 row numbers, the same in `in` and `out`.
+/// One GEMM per local expert in `experts`. `offsets`: experts.size() + 1 row numbers, the same in `in` and
+/// `out`.
 struct ExpertGemm {
     BufferId in, weight, out;
     Range experts;
@@ -193,14 +199,16 @@ struct Receive {
     Slice rows;
 };
 
-using OpArgs = std::variant<Embed, RmsNorm, Linear, Rope, Attention, Add, Clear, Gate, Route, ExchangeCounts, AllToAll, MapRows,
-                            MapHome, PackRows, ExpertGemm, Swiglu, LocalReduce, UnpackSum, ReduceScatter, AllGather, Send, Receive>;
+using OpArgs = std::variant<Embed, RmsNorm, Linear, Rope, Attention, Add, Clear, Gate, Route, ExchangeCounts,
+                            AllToAll, MapRows, MapHome, PackRows, ExpertGemm, Swiglu, LocalReduce, UnpackSum,
+                            ReduceScatter, AllGather, Send, Receive>;
 
 /// Full words, as they appear in plans, timelines and reports; the order of OpArgs.
 inline constexpr std::string_view kOpNames[] = {
-    "embed",      "rms_norm",    "linear",       "rope",        "attention",  "add",      "clear",  "gate",
-    "route",      "exchange_counts", "all_to_all", "map_rows",  "map_home",   "pack_rows", "expert_gemm", "swiglu",
-    "local_reduce", "unpack_sum", "reduce_scatter", "all_gather", "send",     "receive"};
+    "embed",       "rms_norm", "linear",          "rope",       "attention",      "add",        "clear",
+    "gate",        "route",    "exchange_counts", "all_to_all", "map_rows",       "map_home",   "pack_rows",
+    "expert_gemm", "swiglu",   "local_reduce",    "unpack_sum", "reduce_scatter", "all_gather", "send",
+    "receive"};
 static_assert(std::size(kOpNames) == std::variant_size_v<OpArgs>);
 
 inline std::string_view name_of(const OpArgs& args) {

@@ -1,13 +1,14 @@
-// A rank's plan: lanes, buffers and ops in flat arrays; and the steps of a pass, which say when what is lowered.
+// A rank's plan: lanes, buffers and ops in flat arrays; and the steps of a pass, which say when what is
+// lowered.
 #pragma once
-
-#include <cstdint>
-#include <string>
-#include <vector>
 
 #include "base/dtype.hpp"
 #include "base/range.hpp"
 #include "plan/op.hpp"
+
+#include <cstdint>
+#include <string>
+#include <vector>
 
 namespace eps::plan {
 
@@ -70,7 +71,8 @@ struct Segment {
 
 enum class StepKind : std::uint8_t { lower, await_counts };
 
-/// One step of a pass: lower a segment and submit its ops, or wait until the counts of a layer's gate are known.
+/// One step of a pass: lower a segment and submit its ops, or wait until the counts of a layer's gate are
+/// known.
 struct Step {
     StepKind kind = StepKind::lower;
     Segment segment;

@@ -17,14 +17,17 @@ struct ExpertPlaces {
     std::vector<std::int32_t> part;
     std::vector<std::int32_t> chunk;
 
-    ExpertPlaces(const BlockShape& shape, std::int64_t chunks) : part(at(shape.num_experts)), chunk(at(shape.num_experts)) {
+    ExpertPlaces(const BlockShape& shape, std::int64_t chunks)
+        : part(at(shape.num_experts)), chunk(at(shape.num_experts)) {
         for (std::int64_t p = 0; p < shape.num_parts; ++p) {
             const Range experts = shape.experts_of(p);
             for (std::int64_t c = 0; c < chunks; ++c) {
                 const Range piece = chunk_of(experts, chunks, c);
-                for (std::int64_t e = piece.begin; e < piece.end; ++e) chunk[at(e)] = static_cast<std::int32_t>(c);
+                for (std::int64_t e = piece.begin; e < piece.end; ++e)
+                    chunk[at(e)] = static_cast<std::int32_t>(c);
             }
-            for (std::int64_t e = experts.begin; e < experts.end; ++e) part[at(e)] = static_cast<std::int32_t>(p);
+            for (std::int64_t e = experts.begin; e < experts.end; ++e)
+                part[at(e)] = static_cast<std::int32_t>(p);
         }
     }
 };
@@ -42,15 +45,17 @@ std::int64_t running_sums(std::span<std::int32_t> values) {
 
 }  // namespace
 
-std::int64_t route(const BlockShape& shape, std::span<const std::int32_t> ids, std::span<const float> weights, std::int64_t chunks,
-                   bool dedup, std::span<std::int32_t> counts, std::span<std::int32_t> send_order,
-                   std::span<std::int32_t> sent_slots) {
+std::int64_t route(const BlockShape& shape, std::span<const std::int32_t> ids, std::span<const float> weights,
+                   std::int64_t chunks, bool dedup, std::span<std::int32_t> counts,
+                   std::span<std::int32_t> send_order, std::span<std::int32_t> sent_slots) {
     const std::int64_t k = shape.top_k;
     const std::int64_t num_tokens = std::ssize(ids) / k;
     const std::int64_t fields = num_count_fields(chunks > 0);
     const ExpertPlaces places(shape, chunks);
     std::fill(counts.begin(), counts.end(), 0);
-    const auto count = [&](std::int64_t expert, CountField field) -> std::int32_t& { return counts[at(expert * fields + field)]; };
+    const auto count = [&](std::int64_t expert, CountField field) -> std::int32_t& {
+        return counts[at(expert * fields + field)];
+    };
 
     // Does slot j hold the first (last) of the token's experts on its rank (in its chunk)?
     const auto leads = [&](const std::int32_t* row, std::int64_t j, auto&& same, auto&& before) {
@@ -58,7 +63,9 @@ std::int64_t route(const BlockShape& shape, std::span<const std::int32_t> ids, s
             if (same(row[i], row[j]) && before(row[i], row[j])) return false;
         return true;
     };
-    const auto same_part = [&](std::int32_t a, std::int32_t b) { return places.part[at(a)] == places.part[at(b)]; };
+    const auto same_part = [&](std::int32_t a, std::int32_t b) {
+        return places.part[at(a)] == places.part[at(b)];
+    };
     const auto same_chunk = [&](std::int32_t a, std::int32_t b) {
         return same_part(a, b) && places.chunk[at(a)] == places.chunk[at(b)];
     };
@@ -107,21 +114,30 @@ struct Arrived {
 
 class Mapper {
   public:
-    Mapper(const BlockShape& shape, std::int64_t part, const CountsView& counts, std::int64_t chunks, bool dedup, bool per_chunk)
-        : shape_(shape), experts_(shape.experts_of(part)), counts_(counts), chunks_(chunks), dedup_(dedup),
-          per_chunk_(per_chunk), places_(shape, chunks) {}
+    Mapper(const BlockShape& shape, std::int64_t part, const CountsView& counts, std::int64_t chunks,
+           bool dedup, bool per_chunk)
+        : shape_(shape),
+          experts_(shape.experts_of(part)),
+          counts_(counts),
+          chunks_(chunks),
+          dedup_(dedup),
+          per_chunk_(per_chunk),
+          places_(shape, chunks) {}
 
-    void map(std::span<const std::int32_t> slots, std::span<std::int32_t> expert_order, const ReduceMaps& reduce) {
+    void map(std::span<const std::int32_t> slots, std::span<std::int32_t> expert_order,
+             const ReduceMaps& reduce) {
         lay_out();
         std::fill(reduce.starts.begin(), reduce.starts.end(), 0);
         order_tokens(slots);
         // First the experts' rows and the length of each sum, then the sums' entries.
-        visit(slots, [&](std::int64_t home, std::int64_t, float, std::int64_t expert_row, std::int64_t arrived_row) {
-            expert_order[at(expert_row)] = static_cast<std::int32_t>(arrived_row);
-            ++reduce.starts[at(home)];
-        });
+        visit(slots,
+              [&](std::int64_t home, std::int64_t, float, std::int64_t expert_row, std::int64_t arrived_row) {
+                  expert_order[at(expert_row)] = static_cast<std::int32_t>(arrived_row);
+                  ++reduce.starts[at(home)];
+              });
         running_sums(reduce.starts);
-        visit(slots, [&](std::int64_t home, std::int64_t entry, float weight, std::int64_t expert_row, std::int64_t) {
+        visit(slots, [&](std::int64_t home, std::int64_t entry, float weight, std::int64_t expert_row,
+                         std::int64_t) {
             const std::int64_t place = reduce.starts[at(home)] + entry;
             reduce.index[at(place)] = static_cast<std::int32_t>(expert_row);
             reduce.weights[at(place)] = weight;
@@ -149,13 +165,16 @@ class Mapper {
                 for (std::int64_t e = chunk.begin; e < chunk.end; ++e) {
                     first_arrived_row_[at(e * num_sources + s)] = arrived_row;
                     first_home_row_[at(e * num_sources + s)] = home_row;
-                    arrived_row += static_cast<std::int32_t>(counts_.at(s, experts_.begin + e, out_field(dedup_)));
-                    home_row += static_cast<std::int32_t>(counts_.at(s, experts_.begin + e, home_field(per_chunk_)));
+                    arrived_row +=
+                        static_cast<std::int32_t>(counts_.at(s, experts_.begin + e, out_field(dedup_)));
+                    home_row +=
+                        static_cast<std::int32_t>(counts_.at(s, experts_.begin + e, home_field(per_chunk_)));
                 }
         }
         for (std::int64_t s = 0; s < num_sources; ++s) {
             std::int64_t sent = 0;
-            for (std::int64_t e = experts_.begin; e < experts_.end; ++e) sent += counts_.at(s, e, out_field(dedup_));
+            for (std::int64_t e = experts_.begin; e < experts_.end; ++e)
+                sent += counts_.at(s, e, out_field(dedup_));
             slots_begin_[at(s + 1)] = slots_begin_[at(s)] + sent;
         }
     }
@@ -179,8 +198,8 @@ class Mapper {
         }
     }
 
-    // f(home row, entry in its sum, weight, expert row, arrived row) for every slot of this part, sources and tokens ascending,
-    // slots of a token in slot order.
+    // f(home row, entry in its sum, weight, expert row, arrived row) for every slot of this part, sources and
+    // tokens ascending, slots of a token in slot order.
     template <typename F>
     void visit(std::span<const std::int32_t> slots, F&& f) {
         const std::int64_t k = shape_.top_k;
@@ -191,7 +210,9 @@ class Mapper {
         std::vector<std::int32_t> home_of_chunk(at(chunks_));
         std::vector<std::int32_t> entries(at(chunks_));
         for (std::int64_t s = 0; s < num_sources; ++s) {
-            const auto place = [&](std::int64_t expert) { return at((expert - experts_.begin) * num_sources + s); };
+            const auto place = [&](std::int64_t expert) {
+                return at((expert - experts_.begin) * num_sources + s);
+            };
             for (std::int64_t i = tokens_begin_[at(s)]; i < tokens_begin_[at(s + 1)]; ++i) {
                 const std::int32_t* row = slots.data() + tokens_[at(i)].slot_row * shape_.slot_columns();
                 const std::int32_t* ids = row + 1;
@@ -213,8 +234,8 @@ class Mapper {
                         per_chunk_ ? experts_.begin + part_of(experts_.size(), chunks_, chunk).begin : last;
                     if (home < 0) home = next_home_row_[place(key)]++;
                     const std::int64_t arrived = dedup_ ? shared_row : next_arrived_row_[place(ids[j])]++;
-                    f(home, entries[at(chunk)]++, std::bit_cast<float>(row[1 + k + j]), next_expert_row_[place(ids[j])]++,
-                      arrived);
+                    f(home, entries[at(chunk)]++, std::bit_cast<float>(row[1 + k + j]),
+                      next_expert_row_[place(ids[j])]++, arrived);
                 }
             }
         }
@@ -226,7 +247,8 @@ class Mapper {
     std::int64_t chunks_;
     bool dedup_, per_chunk_;
     ExpertPlaces places_;
-    std::vector<std::int32_t> first_expert_row_, first_home_row_, first_arrived_row_;  // [local expert][source]
+    std::vector<std::int32_t> first_expert_row_, first_home_row_,
+        first_arrived_row_;  // [local expert][source]
     std::vector<std::int32_t> next_expert_row_, next_home_row_, next_arrived_row_;
     std::vector<std::int64_t> slots_begin_, tokens_begin_;  // per source
     std::vector<Arrived> tokens_;
@@ -234,13 +256,15 @@ class Mapper {
 
 }  // namespace
 
-void map_rows(const BlockShape& shape, std::int64_t part, const CountsView& counts, std::span<const std::int32_t> slots,
-              std::int64_t chunks, bool dedup, bool per_chunk, std::span<std::int32_t> expert_order, const ReduceMaps& reduce) {
+void map_rows(const BlockShape& shape, std::int64_t part, const CountsView& counts,
+              std::span<const std::int32_t> slots, std::int64_t chunks, bool dedup, bool per_chunk,
+              std::span<std::int32_t> expert_order, const ReduceMaps& reduce) {
     Mapper(shape, part, counts, chunks, dedup, per_chunk).map(slots, expert_order, reduce);
 }
 
-void map_rows_at_home(const BlockShape& shape, std::span<const std::int32_t> ids, std::span<const float> weights,
-                      std::span<std::int32_t> expert_order, const ReduceMaps& reduce) {
+void map_rows_at_home(const BlockShape& shape, std::span<const std::int32_t> ids,
+                      std::span<const float> weights, std::span<std::int32_t> expert_order,
+                      const ReduceMaps& reduce) {
     std::vector<std::int32_t> next(at(shape.num_experts), 0);
     for (const std::int32_t id : ids) ++next[at(id)];
     running_sums(next);
@@ -250,17 +274,20 @@ void map_rows_at_home(const BlockShape& shape, std::span<const std::int32_t> ids
         reduce.index[at(i)] = row;
         reduce.weights[at(i)] = weights[at(i)];
     }
-    for (std::int64_t t = 0; t < std::ssize(reduce.starts); ++t) reduce.starts[at(t)] = static_cast<std::int32_t>(t * shape.top_k);
+    for (std::int64_t t = 0; t < std::ssize(reduce.starts); ++t)
+        reduce.starts[at(t)] = static_cast<std::int32_t>(t * shape.top_k);
 }
 
-std::int64_t map_home(const BlockShape& shape, std::span<const std::int32_t> ids, std::int64_t chunks, bool per_chunk,
-                      std::span<std::int32_t> starts, std::span<std::int32_t> index) {
+std::int64_t map_home(const BlockShape& shape, std::span<const std::int32_t> ids, std::int64_t chunks,
+                      bool per_chunk, std::span<std::int32_t> starts, std::span<std::int32_t> index) {
     const std::int64_t k = shape.top_k;
     const std::int64_t num_tokens = std::ssize(ids) / k;
     const ExpertPlaces places(shape, chunks);
-    // Rows that come home per (expert, shard): by last local expert, or with per_chunk booked at the chunk's first expert.
+    // Rows that come home per (expert, shard): by last local expert, or with per_chunk booked at the chunk's
+    // first expert.
     std::vector<std::int32_t> sorted(at(k));
-    const auto for_each_sum = [&](std::int64_t token, auto&& f) {  // f(part, key expert), parts then chunks ascending
+    const auto for_each_sum = [&](std::int64_t token,
+                                  auto&& f) {  // f(part, key expert), parts then chunks ascending
         std::copy_n(ids.data() + token * k, k, sorted.begin());
         std::sort(sorted.begin(), sorted.end());
         for (std::int64_t j = 0; j < k; ++j) {
@@ -268,11 +295,13 @@ std::int64_t map_home(const BlockShape& shape, std::span<const std::int32_t> ids
             const bool ends = j + 1 == k || places.part[at(sorted[j + 1])] != part ||
                               (per_chunk && places.chunk[at(sorted[j + 1])] != places.chunk[at(sorted[j])]);
             if (!ends) continue;
-            f(part, per_chunk ? chunk_of(shape.experts_of(part), chunks, places.chunk[at(sorted[j])]).begin : sorted[j]);
+            f(part, per_chunk ? chunk_of(shape.experts_of(part), chunks, places.chunk[at(sorted[j])]).begin
+                              : sorted[j]);
         }
     };
     std::vector<std::int32_t> num_sums(at(shape.num_experts), 0);
-    for (std::int64_t t = 0; t < num_tokens; ++t) for_each_sum(t, [&](std::int64_t, std::int64_t key) { ++num_sums[at(key)]; });
+    for (std::int64_t t = 0; t < num_tokens; ++t)
+        for_each_sum(t, [&](std::int64_t, std::int64_t key) { ++num_sums[at(key)]; });
 
     std::vector<std::int32_t> next(at(shape.num_experts * shape.num_shards));
     std::int32_t row = 0;

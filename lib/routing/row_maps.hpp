@@ -1,16 +1,16 @@
-// Who sends which row where, and in which order it is computed and summed (design sections 5 and 6): integer work on
-// expert ids, without any row. All functions are pure; orders never depend on arrival.
+// Who sends which row where, and in which order it is computed and summed (design sections 5 and 6): integer
+// work on expert ids, without any row. All functions are pure; orders never depend on arrival.
 //
-// Inside a block, expert part p of `num_parts` holds experts part_of(E, num_parts, p), in `num_shards` members (etp);
-// block rank of a member is p * num_shards + shard. Every rank of the block is a source of rows.
-// Chunk c of n of a part's experts is part_of(size, n, c) of them.
+// Inside a block, expert part p of `num_parts` holds experts part_of(E, num_parts, p), in `num_shards`
+// members (etp); block rank of a member is p * num_shards + shard. Every rank of the block is a source of
+// rows. Chunk c of n of a part's experts is part_of(size, n, c) of them.
 #pragma once
+
+#include "base/range.hpp"
 
 #include <cstdint>
 #include <span>
 #include <vector>
-
-#include "base/range.hpp"
 
 namespace eps::routing {
 
@@ -45,8 +45,11 @@ struct BlockShape {
 
     std::int64_t num_ranks() const { return num_parts * num_shards; }
     Range experts_of(std::int64_t part) const { return part_of(num_experts, num_parts, part); }
-    std::int64_t part_of_expert(std::int64_t expert) const { return part_holding(num_experts, num_parts, expert); }
-    /// Ints that travel with a row: its token number, its expert ids (-1 where the destination lacks them), its weights' bits.
+    std::int64_t part_of_expert(std::int64_t expert) const {
+        return part_holding(num_experts, num_parts, expert);
+    }
+    /// Ints that travel with a row: its token number, its expert ids (-1 where the destination lacks them),
+    /// its weights' bits.
     std::int64_t slot_columns() const { return 1 + 2 * top_k; }
 };
 
@@ -65,33 +68,37 @@ inline CountField home_field(bool per_chunk) {
 }
 
 /// At the source. ids, weights: [num_tokens, top_k], slots by descending score.
-/// counts [E, num_count_fields]; send_order: token of each sent row, by (part, first local expert, token), or without dedup by
-/// (expert, token); sent_slots [sent rows, slot_columns()]. Room for num_tokens * top_k rows is always enough.
-/// chunks > 0 (combine per_chunk) counts kChunkFirst too. Returns the number of sent rows.
+/// counts [E, num_count_fields]; send_order: token of each sent row, by (part, first local expert, token), or
+/// without dedup by (expert, token); sent_slots [sent rows, slot_columns()]. Room for num_tokens * top_k rows
+/// is always enough. chunks > 0 (combine per_chunk) counts kChunkFirst too. Returns the number of sent rows.
 std::int64_t route(const BlockShape& shape, std::span<const std::int32_t> ids, std::span<const float> weights,
-                   std::int64_t chunks, bool dedup, std::span<std::int32_t> counts, std::span<std::int32_t> send_order,
-                   std::span<std::int32_t> sent_slots);
+                   std::int64_t chunks, bool dedup, std::span<std::int32_t> counts,
+                   std::span<std::int32_t> send_order, std::span<std::int32_t> sent_slots);
 
-/// The sums that go home: CSR over home rows (chunk, source, then last local expert and token; per_chunk: chunk, source, token).
+/// The sums that go home: CSR over home rows (chunk, source, then last local expert and token; per_chunk:
+/// chunk, source, token).
 struct ReduceMaps {
-    std::span<std::int32_t> starts;   // home rows + 1
-    std::span<std::int32_t> index;    // expert row
+    std::span<std::int32_t> starts;  // home rows + 1
+    std::span<std::int32_t> index;   // expert row
     std::span<float> weights;
 };
 
-/// At the holder of `part`. `slots` [arrived rows, slot_columns()]: what arrived, source after source, each in its send order.
-/// Arrived rows are numbered (chunk, source, send order). expert_order [expert rows]: the arrived row of each row the
-/// experts compute, by (expert, source, token).
-void map_rows(const BlockShape& shape, std::int64_t part, const CountsView& counts, std::span<const std::int32_t> slots,
-              std::int64_t chunks, bool dedup, bool per_chunk, std::span<std::int32_t> expert_order, const ReduceMaps& reduce);
+/// At the holder of `part`. `slots` [arrived rows, slot_columns()]: what arrived, source after source, each
+/// in its send order. Arrived rows are numbered (chunk, source, send order). expert_order [expert rows]: the
+/// arrived row of each row the experts compute, by (expert, source, token).
+void map_rows(const BlockShape& shape, std::int64_t part, const CountsView& counts,
+              std::span<const std::int32_t> slots, std::int64_t chunks, bool dedup, bool per_chunk,
+              std::span<std::int32_t> expert_order, const ReduceMaps& reduce);
 
 /// The same where nothing travels (one part): arrived row = token, home row = token.
-void map_rows_at_home(const BlockShape& shape, std::span<const std::int32_t> ids, std::span<const float> weights,
-                      std::span<std::int32_t> expert_order, const ReduceMaps& reduce);
+void map_rows_at_home(const BlockShape& shape, std::span<const std::int32_t> ids,
+                      std::span<const float> weights, std::span<std::int32_t> expert_order,
+                      const ReduceMaps& reduce);
 
-/// At the source: where the rows that come home lie, CSR over its tokens, by ascending block rank (then chunk).
-/// Rows come home numbered (chunk, block rank, order of ReduceMaps). starts: num_tokens + 1. Returns the number of entries.
-std::int64_t map_home(const BlockShape& shape, std::span<const std::int32_t> ids, std::int64_t chunks, bool per_chunk,
-                      std::span<std::int32_t> starts, std::span<std::int32_t> index);
+/// At the source: where the rows that come home lie, CSR over its tokens, by ascending block rank (then
+/// chunk). Rows come home numbered (chunk, block rank, order of ReduceMaps). starts: num_tokens + 1. Returns
+/// the number of entries.
+std::int64_t map_home(const BlockShape& shape, std::span<const std::int32_t> ids, std::int64_t chunks,
+                      bool per_chunk, std::span<std::int32_t> starts, std::span<std::int32_t> index);
 
 }  // namespace eps::routing

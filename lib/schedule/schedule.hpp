@@ -7,6 +7,10 @@
 
 namespace eps::schedule {
 
+/// What a pass covers: embedding to last-position logits, the decoder layers, or the MoE half of the first
+/// MoE layer.
+enum class Scope : std::uint8_t { model, layer, moe };
+
 enum class ChunkBy : std::uint8_t { none, expert };
 enum class GemmChoice : std::uint8_t { automatic, group, dense };
 enum class Combine : std::uint8_t { per_token, per_chunk };
