@@ -16,16 +16,18 @@ struct Message {
     std::int64_t bytes = 0;
 };
 
-/// A group of ranks with its own message space. One thread at a time uses a communicator; several communicators may
-/// be used by several threads at once. Waiting never burns a core that others need (back-off to sleep).
+/// A group of ranks with its own message space. One thread at a time uses a communicator; several
+/// communicators may be used by several threads at once. Waiting never burns a core that others need
+/// (back-off to sleep).
 class Communicator {
   public:
     virtual ~Communicator() = default;
     virtual std::int64_t rank() const = 0;
     virtual std::int64_t size() const = 0;
 
-    /// Sends and receives all messages and returns when all are complete. Messages between a pair of ranks match in
-    /// order; zero-byte messages are not sent. Any size (over 2 GiB too). Every byte count must be the same at both ends.
+    /// Sends and receives all messages and returns when all are complete. Messages between a pair of ranks
+    /// match in order; zero-byte messages are not sent. Any size (over 2 GiB too). Every byte count must be
+    /// the same at both ends.
     virtual void exchange(std::span<const Message> sends, std::span<const Message> receives) = 0;
 
     virtual void barrier() = 0;
