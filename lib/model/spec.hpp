@@ -1,12 +1,13 @@
-// What a model of the DeepSeek-V2 family is: the numbers of its Hugging Face config that decide its computation.
+// What a model of the DeepSeek-V2 family is: the numbers of its Hugging Face config that decide its
+// computation.
 #pragma once
+
+#include "base/dtype.hpp"
 
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
-
-#include "base/dtype.hpp"
 
 namespace eps::model {
 
