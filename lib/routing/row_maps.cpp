@@ -104,6 +104,11 @@ std::int64_t route(const BlockShape& shape, std::span<const std::int32_t> ids, s
     return num_sent;
 }
 
+void count_rows(std::span<const std::int32_t> ids, std::span<std::int32_t> counts, std::int64_t num_fields) {
+    std::fill(counts.begin(), counts.end(), 0);
+    for (const std::int32_t id : ids) ++counts[at(id * num_fields + kRows)];
+}
+
 namespace {
 
 // One token's slots at the holder: the row of `slots` that carries them and where each expert finds the row.

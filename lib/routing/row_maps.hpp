@@ -75,6 +75,9 @@ std::int64_t route(const BlockShape& shape, std::span<const std::int32_t> ids, s
                    std::int64_t chunks, bool dedup, std::span<std::int32_t> counts,
                    std::span<std::int32_t> send_order, std::span<std::int32_t> sent_slots);
 
+/// Rows per expert alone (the other fields 0): all that is counted where nothing travels.
+void count_rows(std::span<const std::int32_t> ids, std::span<std::int32_t> counts, std::int64_t num_fields);
+
 /// The sums that go home: CSR over home rows (chunk, source, then last local expert and token; per_chunk:
 /// chunk, source, token).
 struct ReduceMaps {

@@ -204,7 +204,7 @@ Tables make_tables(const PassSetup& setup, std::int64_t rank, plan::PlanBuilder&
     tables.position = placement::position_of(placement, rank);
     tables.shards = placement::shards_of(placement, spec, rank);
     tables.replicated = placement.rows_replicated();
-    tables.per_chunk = setup.schedule.combine == Combine::per_chunk;
+    tables.per_chunk = !tables.replicated && setup.schedule.combine == Combine::per_chunk;
     tables.block = {spec.n_routed_experts, placement.ep, placement.etp,
                     std::max<std::int64_t>(1, spec.num_experts_per_tok)};
     tables.block_rank = tables.position.ep * placement.etp + tables.position.etp;
