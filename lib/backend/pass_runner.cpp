@@ -1,20 +1,24 @@
 #include "backend/pass_runner.hpp"
 
-#include <algorithm>
-
 #include "base/error.hpp"
+
+#include <algorithm>
 
 namespace eps::backend {
 
 PassRunner::PassRunner(const schedule::PassSetup& setup, std::int64_t rank)
-    : tables_(schedule::make_tables(setup, rank, builder_)), lowering_(tables_, builder_), steps_(schedule::pass(tables_)) {
+    : tables_(schedule::make_tables(setup, rank, builder_)),
+      lowering_(tables_, builder_),
+      steps_(schedule::pass(tables_)) {
     const Range layers = schedule::layers_of(setup);
     const std::int64_t num_sources = tables_.replicated ? 1 : tables_.block.num_ranks();
     const std::int64_t fields = routing::num_count_fields(tables_.per_chunk);
     for (std::int64_t m = 0; m < std::ssize(tables_.micro_batches); ++m)
         for (std::int64_t layer = layers.begin; layer < layers.end; ++layer)
             if (setup.spec->is_moe(layer) && tables_.shards.layers.contains(layer))
-                counts_.push_back({layer, m, std::vector<std::int32_t>(static_cast<std::size_t>(num_sources * setup.spec->n_routed_experts * fields))});
+                counts_.push_back({layer, m,
+                                   std::vector<std::int32_t>(static_cast<std::size_t>(
+                                       num_sources * setup.spec->n_routed_experts * fields))});
 }
 
 routing::CountsView PassRunner::view(const std::vector<std::int32_t>& counts) const {
@@ -22,7 +26,7 @@ routing::CountsView PassRunner::view(const std::vector<std::int32_t>& counts) co
             routing::num_count_fields(tables_.per_chunk)};
 }
 
-const GateCounts& PassRunner::counts_of(const plan::Segment& segment) const {
+GateCounts& PassRunner::counts_of(const plan::Segment& segment) {
     const auto found = std::ranges::find_if(counts_, [&](const GateCounts& c) {
         return c.layer == segment.layer && c.micro_batch == segment.micro_batch;
     });
@@ -64,10 +68,11 @@ void PassRunner::await_counts(Executor& executor, const plan::Segment& segment) 
             if (use.buffer == buffer && use.access == plan::Access::write) writer = op->id;
         }
     executor.wait(writer);
-    auto& counts = const_cast<GateCounts&>(counts_of(segment)).counts;
+    std::vector<std::int32_t>& counts = counts_of(segment).counts;
     const std::int64_t fields = routing::num_count_fields(tables_.per_chunk);
     const std::int64_t rows = std::ssize(counts) / fields;
-    executor.read({buffer, {0, rows}}, {reinterpret_cast<std::byte*>(counts.data()), DType::i32, rows, fields, fields});
+    executor.read({buffer, {0, rows}},
+                  {reinterpret_cast<std::byte*>(counts.data()), DType::i32, rows, fields, fields});
 }
 
 void PassRunner::lower_pass(const CountsOf& counts_of) {
@@ -75,7 +80,8 @@ void PassRunner::lower_pass(const CountsOf& counts_of) {
     for (const plan::Step& step : steps_) {
         if (step.kind == plan::StepKind::await_counts) continue;
         const bool experts = step.segment.kind == plan::SegmentKind::experts;
-        lowering_.lower(step.segment, experts ? counts_of(step.segment.layer, step.segment.micro_batch) : routing::CountsView{});
+        lowering_.lower(step.segment, experts ? counts_of(step.segment.layer, step.segment.micro_batch)
+                                              : routing::CountsView{});
     }
 }
 
@@ -84,10 +90,11 @@ void PassRunner::know_counts(Executor& executor, const std::vector<GateCounts>& 
     if (tables_.replicated) return;
     const std::int64_t fields = routing::num_count_fields(tables_.per_chunk);
     for (GateCounts& c : counts_) {
-        const plan::BufferId buffer =
-            tables_.micro_batches[static_cast<std::size_t>(c.micro_batch)].known_counts[static_cast<std::size_t>(c.layer)];
+        const plan::BufferId buffer = tables_.micro_batches[static_cast<std::size_t>(c.micro_batch)]
+                                          .known_counts[static_cast<std::size_t>(c.layer)];
         const std::int64_t rows = std::ssize(c.counts) / fields;
-        executor.write({reinterpret_cast<std::byte*>(c.counts.data()), DType::i32, rows, fields, fields}, {buffer, {0, rows}});
+        executor.write({reinterpret_cast<std::byte*>(c.counts.data()), DType::i32, rows, fields, fields},
+                       {buffer, {0, rows}});
     }
 }
 

@@ -1,15 +1,15 @@
 // A case on one rank: its tables, its plan and the loop over the steps of a pass.
 #pragma once
 
-#include <cstdint>
-#include <functional>
-#include <memory>
-#include <vector>
-
 #include "backend/executor.hpp"
 #include "plan/builder.hpp"
 #include "schedule/lowering.hpp"
 #include "schedule/tables.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
 
 namespace eps::backend {
 
@@ -23,9 +23,12 @@ struct GateCounts {
 class PassRunner {
   public:
     PassRunner(const schedule::PassSetup& setup, std::int64_t rank);
+    PassRunner(const PassRunner&) = delete;
+    PassRunner& operator=(const PassRunner&) = delete;
 
     /// Runs one pass: from the first op to the last one done on this rank. Inputs are written beforehand.
-    /// `observe` (may be empty) is called after each lowered segment, when all its ops are done: for validation, not for timing.
+    /// `observe` (may be empty) is called after each lowered segment, when all its ops are done: for
+    /// validation, not for timing.
     using Observer = std::function<void(const plan::Segment&)>;
     void run(Executor& executor, bool traced, const Observer& observe = {});
 
@@ -46,7 +49,7 @@ class PassRunner {
   private:
     routing::CountsView view(const std::vector<std::int32_t>& counts) const;
     void await_counts(Executor& executor, const plan::Segment& segment);
-    const GateCounts& counts_of(const plan::Segment& segment) const;
+    GateCounts& counts_of(const plan::Segment& segment);
 
     plan::PlanBuilder builder_;
     schedule::Tables tables_;

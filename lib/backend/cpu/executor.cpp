@@ -28,13 +28,16 @@ CpuExecutor::CpuExecutor(const ExecutorSetup& setup, const placement::Placement&
     comm::Communicator& world = *setup.world;
     const placement::Position position = placement::position_of(placement, world.rank());
     if (!placement.rows_replicated()) {
-        dispatch_.communicator = world.split(placement::first_rank_of_block(placement, position), world.rank());
+        dispatch_.communicator =
+            world.split(placement::first_rank_of_block(placement, position), world.rank());
         combine_.communicator = dispatch_.communicator->duplicate();
     }
     if (placement.attention_tp > 1)
-        tensor_.communicator = world.split(placement::first_rank_of_tp_group(placement, position), world.rank());
+        tensor_.communicator =
+            world.split(placement::first_rank_of_tp_group(placement, position), world.rank());
     if (placement.pp > 1) {
-        // A boundary between two stages is a communicator of both. Boundaries below even and odd stages do not share ranks.
+        // A boundary between two stages is a communicator of both. Boundaries below even and odd stages do
+        // not share ranks.
         const std::int64_t size = placement.stage_size();
         const auto pair_up = [&](std::int64_t first_stage) {
             const std::int64_t pair = (position.stage - first_stage + 2) / 2;
@@ -61,7 +64,8 @@ CpuExecutor::~CpuExecutor() {
 }
 
 CpuExecutor::Storage& CpuExecutor::shared_storage(const plan::Buffer& buffer) {
-    return shared_[buffer.name + "/" + std::string(name_of(buffer.dtype)) + "/" + std::to_string(buffer.cols)];
+    return shared_[buffer.name + "/" + std::string(name_of(buffer.dtype)) + "/" +
+                   std::to_string(buffer.cols)];
 }
 
 void CpuExecutor::bind(const plan::RankPlan& plan, const schedule::Tables& tables) {
@@ -70,7 +74,8 @@ void CpuExecutor::bind(const plan::RankPlan& plan, const schedule::Tables& table
     Binding& binding = bindings_[&plan];
     bound_ = &binding;
     if (binding.runner == nullptr) {
-        binding.runner = std::make_unique<OpRunner>(plan, tables, *setup_.weights, *setup_.kernels, setup_.threads);
+        binding.runner =
+            std::make_unique<OpRunner>(plan, tables, *setup_.weights, *setup_.kernels, setup_.threads);
         for (const plan::Buffer& buffer : plan.buffers) {
             binding.storage.push_back(nullptr);
             if (buffer.kind == plan::BufferKind::work) binding.storage.back() = &shared_storage(buffer);
@@ -101,7 +106,8 @@ void CpuExecutor::grow(plan::BufferId id, std::int64_t rows) {
     if (rows > storage.rows) {
         finish();
         CountedBytes larger(*setup_.memory, rows * row_bytes(buffer));
-        if (storage.rows > 0) std::memcpy(larger.data(), storage.bytes.data(), at(storage.rows * row_bytes(buffer)));
+        if (storage.rows > 0)
+            std::memcpy(larger.data(), storage.bytes.data(), at(storage.rows * row_bytes(buffer)));
         storage.bytes = std::move(larger);
         storage.rows = rows;
     }
@@ -123,10 +129,12 @@ void CpuExecutor::submit(Range ops) {
         for (std::int64_t u = op.uses.begin; u < op.uses.end; ++u) {
             const plan::BufferUse& use = plan_->uses[at(u)];
             const Storage* storage = bound_->storage[at(use.buffer)];
-            if (storage != nullptr && use.rows.end > storage->rows) grow(use.buffer, plan_->buffers[at(use.buffer)].rows);
+            if (storage != nullptr && use.rows.end > storage->rows)
+                grow(use.buffer, plan_->buffers[at(use.buffer)].rows);
         }
     }
-    for (std::int64_t i = ops.begin; i < ops.end; ++i) lanes_[at(plan_->ops[at(i)].lane)]->last = static_cast<plan::OpId>(i);
+    for (std::int64_t i = ops.begin; i < ops.end; ++i)
+        lanes_[at(plan_->ops[at(i)].lane)]->last = static_cast<plan::OpId>(i);
     for (std::size_t lane_idx = 0; lane_idx < plan_->lanes.size(); ++lane_idx) {
         Lane& lane = *lanes_[lane_idx];
         if (lane.last < ops.begin) continue;  // nothing for this lane
@@ -159,7 +167,8 @@ void CpuExecutor::run(const plan::Op& op, Lane& lane) {
         LaneComm* comm = bound_->comms[at(op.lane)];
         const char* kind = plan::kOpNames[op.args.index()].data();
         const auto waits = comm == nullptr ? comm::Waits::for_nobody : comm::Waits::for_peers;
-        const comm::OpInProgress in_progress(setup_.board, op.lane, bound_->lane_names[at(op.lane)], kind, op.id, waits);
+        const comm::OpInProgress in_progress(setup_.board, op.lane, bound_->lane_names[at(op.lane)], kind,
+                                             op.id, waits);
         const std::int64_t begin_ns = traced_ ? comm::steady_now_ns() : 0;
         try {
             bound_->runner->run(op, comm);

@@ -1,5 +1,14 @@
-// The CPU executor: a lane is a thread, an edge is a wait for the other lane's progress, an exchange is MPI (or loopback).
+// The CPU executor: a lane is a thread, an edge is a wait for the other lane's progress, an exchange is MPI
+// (or loopback).
 #pragma once
+
+#include "backend/cpu/memory.hpp"
+#include "backend/cpu/run_op.hpp"
+#include "backend/cpu/weights.hpp"
+#include "backend/executor.hpp"
+#include "comm/communicator.hpp"
+#include "comm/progress.hpp"
+#include "kernels/kernels.hpp"
 
 #include <atomic>
 #include <condition_variable>
@@ -13,14 +22,6 @@
 #include <thread>
 #include <vector>
 
-#include "backend/cpu/memory.hpp"
-#include "backend/cpu/run_op.hpp"
-#include "backend/cpu/weights.hpp"
-#include "backend/executor.hpp"
-#include "comm/communicator.hpp"
-#include "comm/progress.hpp"
-#include "kernels/kernels.hpp"
-
 namespace eps::backend::cpu {
 
 struct ExecutorSetup {
@@ -30,7 +31,8 @@ struct ExecutorSetup {
     MemoryCount* memory = nullptr;
     int threads = 1;                       // of the compute lane
     comm::ProgressBoard* board = nullptr;  // may be null
-    /// Called by the lane in which an op failed, before anything else: peers wait for this rank, so the run has to end.
+    /// Called by the lane in which an op failed, before anything else: peers wait for this rank, so the run
+    /// has to end.
     std::function<void(const std::exception&)> on_failure;
 };
 
@@ -52,7 +54,8 @@ class CpuExecutor : public Executor {
     std::int64_t peak_bytes() const override { return setup_.memory->peak(); }
 
   private:
-    // Room for one symbolic buffer. Work buffers of equal name, dtype and width are shared by all bound cases.
+    // Room for one symbolic buffer. Work buffers of equal name, dtype and width are shared by all bound
+    // cases.
     struct Storage {
         CountedBytes bytes;
         std::int64_t rows = 0;
@@ -65,8 +68,9 @@ class CpuExecutor : public Executor {
         std::vector<LaneComm*> comms;  // per lane, null where it has no exchange
     };
     struct Lane {
-        std::atomic<plan::OpId> done = -1;  // id of the last op that is done: ops of a lane run in the order of their ids
-        plan::OpId last = -1;               // of those submitted in this pass; the driver's
+        std::atomic<plan::OpId> done =
+            -1;                // id of the last op that is done: ops of a lane run in the order of their ids
+        plan::OpId last = -1;  // of those submitted in this pass; the driver's
         std::vector<trace::Span> spans;
         std::mutex mutex;
         std::condition_variable woken;

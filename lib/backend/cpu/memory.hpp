@@ -1,14 +1,14 @@
 // Host memory that is counted: what a rank holds now, and the most it ever held.
 #pragma once
 
+#include "base/error.hpp"
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <string>
 #include <utility>
-
-#include "base/error.hpp"
 
 namespace eps::backend::cpu {
 

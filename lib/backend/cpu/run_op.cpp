@@ -1,12 +1,12 @@
 #include "backend/cpu/run_op.hpp"
 
+#include "model/rope.hpp"
+#include "routing/row_maps.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <numeric>
-
-#include "model/rope.hpp"
-#include "routing/row_maps.hpp"
 
 namespace eps::backend::cpu {
 
@@ -104,16 +104,20 @@ struct OpRunner::Visitor {
     }
     void operator()(const plan::Linear& op) const {
         const Rows bias = op.bias == plan::kNoBuffer ? Rows{} : plain(op.bias);
-        self.kernels_.linear(rows(op.in), matrix(op.weight), op.bias == plan::kNoBuffer ? nullptr : &bias, rows(op.out), threads);
+        self.kernels_.linear(rows(op.in), matrix(op.weight), op.bias == plan::kNoBuffer ? nullptr : &bias,
+                             rows(op.out), threads);
     }
     void operator()(const plan::Rope& op) const {
-        const auto positions = all<std::int32_t>(op.positions).subspan(at(op.x.rows.begin), at(op.x.rows.size()));
-        self.kernels_.rope(rows(op.x), positions, self.rope_, op.num_heads, op.head_stride, op.offset, threads);
+        const auto positions =
+            all<std::int32_t>(op.positions).subspan(at(op.x.rows.begin), at(op.x.rows.size()));
+        self.kernels_.rope(rows(op.x), positions, self.rope_, op.num_heads, op.head_stride, op.offset,
+                           threads);
     }
     void operator()(const plan::Attention& op) const {
         const model::ModelSpec& spec = self.tables_.spec();
         const Rows k_rope = rows(op.kv_a).columns(spec.kv_lora_rank, spec.qk_rope_head_dim);
-        self.kernels_.attention(rows(op.q), rows(op.kv), k_rope, numbers(op.starts), self.attention_, rows(op.out), threads);
+        self.kernels_.attention(rows(op.q), rows(op.kv), k_rope, numbers(op.starts), self.attention_,
+                                rows(op.out), threads);
     }
     void operator()(const plan::Add& op) const {
         const Rows out = rows(op.out);
@@ -131,15 +135,18 @@ struct OpRunner::Visitor {
             args.forced = true;
             std::ranges::copy(all<std::int32_t>(op.forced).first(ids.size()), ids.begin());
         }
-        self.kernels_.gate(rows(op.in), plain(op.weight), args, ids.data(), part<float>(op.weights).data(), threads);
+        self.kernels_.gate(rows(op.in), plain(op.weight), args, ids.data(), part<float>(op.weights).data(),
+                           threads);
     }
     void operator()(const plan::Route& op) const {
         const bool travels = op.send_order != plan::kNoBuffer;
         if (travels) {
-            routing::route(self.tables_.block, part<std::int32_t>(op.ids), part<float>(op.weights), op.chunks, op.dedup,
-                           part<std::int32_t>(op.counts), all<std::int32_t>(op.send_order), all<std::int32_t>(op.sent_slots));
+            routing::route(self.tables_.block, part<std::int32_t>(op.ids), part<float>(op.weights), op.chunks,
+                           op.dedup, part<std::int32_t>(op.counts), all<std::int32_t>(op.send_order),
+                           all<std::int32_t>(op.sent_slots));
         } else {
-            routing::count_rows(part<std::int32_t>(op.ids), part<std::int32_t>(op.counts), routing::num_count_fields(false));
+            routing::count_rows(part<std::int32_t>(op.ids), part<std::int32_t>(op.counts),
+                                routing::num_count_fields(false));
         }
     }
     void operator()(const plan::ExchangeCounts& op) const {
@@ -157,27 +164,31 @@ struct OpRunner::Visitor {
         comm->communicator->exchange(messages(op.sends, op.in), messages(op.receives, op.out));
     }
     void operator()(const plan::MapRows& op) const {
-        const routing::ReduceMaps reduce{all<std::int32_t>(op.reduce_starts), all<std::int32_t>(op.reduce_index),
-                                         all<float>(op.reduce_weights)};
+        const routing::ReduceMaps reduce{all<std::int32_t>(op.reduce_starts),
+                                         all<std::int32_t>(op.reduce_index), all<float>(op.reduce_weights)};
         if (op.arrived_slots.buffer == plan::kNoBuffer) {
             const auto starts = reduce.starts.first(at(op.ids.rows.size() + 1));
             routing::map_rows_at_home(self.tables_.block, part<std::int32_t>(op.ids), part<float>(op.weights),
-                                      all<std::int32_t>(op.expert_order), {starts, reduce.index, reduce.weights});
+                                      all<std::int32_t>(op.expert_order),
+                                      {starts, reduce.index, reduce.weights});
             return;
         }
-        routing::map_rows(self.tables_.block, self.tables_.position.ep, counts(op.all_counts, self.tables_.block.num_ranks()),
+        routing::map_rows(self.tables_.block, self.tables_.position.ep,
+                          counts(op.all_counts, self.tables_.block.num_ranks()),
                           part<std::int32_t>(op.arrived_slots), op.chunks, op.dedup, op.per_chunk,
                           all<std::int32_t>(op.expert_order), reduce);
     }
     void operator()(const plan::MapHome& op) const {
-        routing::map_home(self.tables_.block, part<std::int32_t>(op.ids), op.chunks, op.per_chunk, all<std::int32_t>(op.starts),
-                          all<std::int32_t>(op.index));
+        routing::map_home(self.tables_.block, part<std::int32_t>(op.ids), op.chunks, op.per_chunk,
+                          all<std::int32_t>(op.starts), all<std::int32_t>(op.index));
     }
     void operator()(const plan::PackRows& op) const {
         const auto ends = numbers(op.ranges);
         for (std::size_t i = 0; i < ends.size(); i += 2) {
             const auto index = all<std::int32_t>(op.index).subspan(at(ends[i]), at(ends[i + 1] - ends[i]));
-            if (!index.empty()) self.kernels_.pack_rows(rows(op.in), index, rows(op.out).slice(ends[i], ends[i + 1]), threads);
+            if (!index.empty())
+                self.kernels_.pack_rows(rows(op.in), index, rows(op.out).slice(ends[i], ends[i + 1]),
+                                        threads);
         }
     }
     void operator()(const plan::ExpertGemm& op) const {
@@ -187,21 +198,27 @@ struct OpRunner::Visitor {
             const std::size_t i = at(e - op.experts.begin);
             experts.push_back({&matrix(op.weight, e), {offsets[i], offsets[i + 1]}});
         }
-        const auto kind = op.kind == plan::GemmKind::dense ? kernels::GemmKind::dense : kernels::GemmKind::group;
+        const auto kind =
+            op.kind == plan::GemmKind::dense ? kernels::GemmKind::dense : kernels::GemmKind::group;
         self.kernels_.expert_gemm(rows(op.in), experts, kind, rows(op.out), threads);
     }
-    void operator()(const plan::Swiglu& op) const { self.kernels_.swiglu(rows(op.in), rows(op.out), threads); }
+    void operator()(const plan::Swiglu& op) const {
+        self.kernels_.swiglu(rows(op.in), rows(op.out), threads);
+    }
     void operator()(const plan::LocalReduce& op) const {
-        const auto starts = all<std::int32_t>(op.starts).subspan(at(op.out.rows.begin), at(op.out.rows.size() + 1));
-        self.kernels_.local_reduce(rows(op.in), starts, all<std::int32_t>(op.index), all<float>(op.weights), rows(op.out), threads);
+        const auto starts =
+            all<std::int32_t>(op.starts).subspan(at(op.out.rows.begin), at(op.out.rows.size() + 1));
+        self.kernels_.local_reduce(rows(op.in), starts, all<std::int32_t>(op.index), all<float>(op.weights),
+                                   rows(op.out), threads);
     }
     void operator()(const plan::UnpackSum& op) const {
         const Rows out = rows(op.out);
         const auto num_rows = at(out.num_rows);
         const auto identity = std::span<const std::int32_t>(self.identity_);
         const bool mapped = op.starts != plan::kNoBuffer;
-        const auto starts = mapped ? std::span<const std::int32_t>(all<std::int32_t>(op.starts)).first(num_rows + 1)
-                                   : identity.first(num_rows + 1);
+        const auto starts =
+            mapped ? std::span<const std::int32_t>(all<std::int32_t>(op.starts)).first(num_rows + 1)
+                   : identity.first(num_rows + 1);
         const auto index = mapped ? std::span<const std::int32_t>(all<std::int32_t>(op.index)) : identity;
         const Rows shared = op.shared == plan::kNoBuffer ? Rows{} : rows(op.shared).slice(0, out.num_rows);
         self.kernels_.unpack_sum(rows(op.in), starts, index, op.shared == plan::kNoBuffer ? nullptr : &shared,
@@ -212,7 +229,8 @@ struct OpRunner::Visitor {
         std::vector<Rows> parts;
         const std::int64_t own = op.own_rows.size();
         for (std::int64_t p = 0; p <= op.sends.size(); ++p)
-            parts.push_back(p == op.self ? rows({op.in, op.own_rows}) : rows({op.scratch, {p * own, (p + 1) * own}}));
+            parts.push_back(p == op.self ? rows({op.in, op.own_rows})
+                                         : rows({op.scratch, {p * own, (p + 1) * own}}));
         if (own > 0) self.kernels_.sum_rows(parts, rows(op.out), threads);
     }
     void operator()(const plan::AllGather& op) const {

@@ -1,24 +1,25 @@
 // One op on the CPU: the visitor from OpArgs to kernels and exchanges.
 #pragma once
 
-#include <cstdint>
-#include <memory>
-#include <span>
-#include <vector>
-
 #include "backend/cpu/weights.hpp"
 #include "comm/communicator.hpp"
 #include "kernels/kernels.hpp"
 #include "plan/plan.hpp"
 #include "schedule/tables.hpp"
 
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
 namespace eps::backend::cpu {
 
 /// A communicator as a lane uses it: op peers are numbered as the plan numbers them.
 struct LaneComm {
     std::unique_ptr<comm::Communicator> communicator;
-    std::int64_t first_world_rank = 0;  // with `modulus`: world rank r is (r - first_world_rank) mod modulus here
-    std::int64_t modulus = 0;           // 0: peers of the group, numbered alike
+    std::int64_t first_world_rank =
+        0;                     // with `modulus`: world rank r is (r - first_world_rank) mod modulus here
+    std::int64_t modulus = 0;  // 0: peers of the group, numbered alike
 
     std::int64_t number_of(std::int64_t peer) const {
         return modulus == 0 ? peer : ((peer - first_world_rank) % modulus + modulus) % modulus;
@@ -28,8 +29,8 @@ struct LaneComm {
 /// Everything an op needs besides its arguments. Built once per bound case.
 class OpRunner {
   public:
-    OpRunner(const plan::RankPlan& plan, const schedule::Tables& tables, const Weights& weights, const kernels::Kernels& kernels,
-             int threads);
+    OpRunner(const plan::RankPlan& plan, const schedule::Tables& tables, const Weights& weights,
+             const kernels::Kernels& kernels, int threads);
 
     /// Where buffer `id` is kept now.
     void place(plan::BufferId id, Rows rows) { storage_[static_cast<std::size_t>(id)] = rows; }
