@@ -128,7 +128,7 @@ void Lowering::head(const MicroBatchTables& batch) {
     norm({work.last_hidden, all}, tables_.weight(-1, WeightRole::final_norm), {work.last_normed, all},
          tables_.spec().rms_norm_eps);
     if (tables_.shards.vocabulary.empty()) return;
-    linear({work.last_normed, all}, tables_.weight(-1, WeightRole::lm_head), kNoBuffer, {work.logits, all});
+    linear({work.last_normed, all}, tables_.weight(-1, WeightRole::lm_head), kNoBuffer, {batch.logits, all});
 }
 
 }  // namespace eps::schedule

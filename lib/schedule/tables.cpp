@@ -125,7 +125,6 @@ void declare_work_buffers(Tables& tables, Declarer& declare) {
         .came_home = declare.work("came_home", hidden),
         .last_hidden = declare.work("last_hidden", hidden),
         .last_normed = declare.work("last_normed", hidden),
-        .logits = declare.work("logits", shards.vocabulary.size()),
     };
 }
 
@@ -147,6 +146,7 @@ MicroBatchTables make_micro_batch(const Tables& tables, std::size_t index, Decla
 
     const std::string suffix = "[" + std::to_string(index) + "]";
     batch.hidden = declare.work("hidden" + suffix, setup.spec->hidden_size);
+    batch.logits = declare.work("logits" + suffix, tables.shards.vocabulary.size());
     batch.token_ids = declare.input("token_ids" + suffix, all.size(), 1);
     batch.positions = declare.input("positions" + suffix, all.size(), 1);
     batch.last_rows = declare.input("last_rows" + suffix, group.sequences.size(), 1);

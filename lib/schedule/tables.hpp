@@ -60,8 +60,7 @@ struct WorkBuffers {
     plan::BufferId expert_in, expert_up, expert_act,
         expert_out;                        // [expert rows, hidden | 2 * width | width | hidden]
     plan::BufferId going_home, came_home;  // [sums, hidden]
-    plan::BufferId last_hidden, last_normed,
-        logits;  // [sequences, hidden], same, [sequences, vocabulary shard]
+    plan::BufferId last_hidden, last_normed;  // [sequences, hidden], same
 };
 
 /// One micro-batch on this rank. Row numbers are local: 0 is the first token of the dp group.
@@ -73,6 +72,7 @@ struct MicroBatchTables {
     std::vector<Range> owned_by_tp;       // of every tp rank
     std::vector<Range> last_rows_by_tp;   // which of the sequences end in them
     plan::BufferId hidden;                // work, [T, hidden]: the residual stream
+    plan::BufferId logits;  // work, [sequences, vocabulary shard]
     plan::BufferId token_ids, positions;  // input, [T, 1] i32
     plan::BufferId last_rows;             // input, [sequences, 1] i32
     std::vector<plan::BufferId> forced;   // input per layer, [R, k] i32; kNoBuffer unless forced
