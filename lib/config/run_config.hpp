@@ -1,35 +1,31 @@
 // The run as asked for: config.json overlaid by flags, checked and complete (design section 10).
 #pragma once
 
-#include <cstdint>
-#include <optional>
-#include <string>
-#include <variant>
-#include <vector>
-
 #include "base/dtype.hpp"
 #include "model/spec.hpp"
 #include "placement/placement.hpp"
 #include "schedule/schedule.hpp"
+#include "workload/routing.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
 
 namespace eps::config {
 
 using schedule::Scope;
+/// "model", "layer" or "moe"
+std::string name_of(Scope scope);
+
 enum class ValidateKind : std::uint8_t { automatic, reference, spot };
 
-struct GateRouting {};
-struct UniformRouting {};
-struct ZipfRouting {
-    double exponent = 1;
-};
-struct HotRouting {
-    std::int64_t first_expert = 0, end_expert = 1;  // [first, end)
-    double share = 0.5;                             // of the (token, slot) pairs that go to them
-};
-struct FileRouting {
-    std::string path;  // safetensors with layers.{i}.topk_ids [tokens, top_k] int64
-};
-using Routing = std::variant<GateRouting, UniformRouting, ZipfRouting, HotRouting, FileRouting>;
+using workload::FileRouting;
+using workload::GateRouting;
+using workload::HotRouting;
+using workload::Routing;
+using workload::UniformRouting;
+using workload::ZipfRouting;
 
 struct Workload {
     std::vector<std::int64_t> sequence_lengths;  // one per sequence of the whole world's batch
@@ -40,8 +36,8 @@ struct Workload {
 
 /// One case after the cross product: a named pair of placement and schedule.
 struct Case {
-    std::string name;    // stable: from its sorted parameters
-    std::string params;  // JSON object text: the case's keys verbatim (flat), for the report
+    std::string name;      // stable: from its sorted parameters
+    std::string params;    // JSON object text: the case's keys verbatim (flat), for the report
     std::string strategy;  // "ep", ..., or "placement"
     placement::Placement placement;
     schedule::Schedule schedule;
@@ -70,9 +66,11 @@ struct RunConfig {
     std::string resolved;  // the whole config as JSON text with every default written out, for the report
 };
 
-/// `config_text` is the file's text (where: its path, for messages), `sets` are "/json/pointer=value" overlays applied in order;
-/// `world_size` the number of ranks started; `utc` replaces {utc}. Throws Error(usage), or Error(data) for a broken checkpoint config.
-RunConfig make_run_config(const std::string& config_text, const std::string& where, const std::vector<std::string>& sets,
-                          std::int64_t world_size, const std::string& utc);
+/// `config_text` is the file's text (where: its path, for messages), `sets` are "/json/pointer=value"
+/// overlays applied in order; `world_size` the number of ranks started; `utc` replaces {utc}. Throws
+/// Error(usage), or Error(data) for a broken checkpoint config.
+RunConfig make_run_config(const std::string& config_text, const std::string& where,
+                          const std::vector<std::string>& sets, std::int64_t world_size,
+                          const std::string& utc);
 
 }  // namespace eps::config
