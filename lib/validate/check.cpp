@@ -98,23 +98,28 @@ class LayerCheck {
         return std::span(all).subspan(static_cast<std::size_t>(token) * n, n);
     }
 
-    // Relative error that the scores of a token may have.
-    double score_bound(std::int64_t token) const {
-        return tolerance_.bound * std::max(1.0, spread(of_experts(expected_.gate.logits, token)));
+    // Errors of a token's scores are judged relative to this: they grow with its logits.
+    double score_scale(std::int64_t token) const {
+        return std::max(1.0, spread(of_experts(expected_.gate.logits, token)));
+    }
+
+    double margin_of(std::span<const std::int32_t> chosen, std::int64_t token) const {
+        return choice_margin(spec_, of_experts(expected_.gate.scores, token), chosen);
     }
 
     void compare_ids(Routing routing) {
         for (std::int64_t t = 0; t < num_tokens_; ++t) {
             const auto want = ids(expected_.gate.ids, t), got = ids(actual_.ids, t);
             if (std::is_permutation(want.begin(), want.end(), got.begin(), got.end())) continue;
-            const double margin = choice_margin(spec_, of_experts(expected_.gate.scores, t), got);
-            const double accepted = routing == Routing::forced ? 0.0 : score_bound(t);
-            if (routing == Routing::forced || margin < -accepted) {
+            const double error = routing == Routing::forced ? kInfinity : -margin_of(got, t) / score_scale(t);
+            if (error > tolerance_.bound) {
+                result_.max_error = error;
                 result_.reason = fmt::format(
-                    "layer {} token {}: experts {} instead of {}, which is no near-tie (relative difference "
-                    "of scores "
-                    "{:.3g}, accepted {:.3g})",
-                    layer_, t, fmt::join(got, ","), fmt::join(want, ","), -margin, accepted);
+                    "layer {} token {}: experts {} instead of {}, which is {}", layer_, t,
+                    fmt::join(got, ","), fmt::join(want, ","),
+                    routing == Routing::forced
+                        ? "not what was forced"
+                        : fmt::format("no near-tie: {:.3g} is above {:.3g}", error, tolerance_.bound));
                 return;
             }
             left_out_[static_cast<std::size_t>(t)] = true;
@@ -143,7 +148,7 @@ class LayerCheck {
                 error = std::max(error, std::abs(static_cast<double>(want_weights[i]) - got_weights[j]));
                 ++result_.compared;
             }
-            note_error(ratio(error, largest) * tolerance_.bound / score_bound(t), "topk_weights", t);
+            note_error(ratio(error, largest) / score_scale(t), "topk_weights", t);
         }
     }
 

@@ -46,7 +46,8 @@ TEST_CASE("Every tensor of the shipped cases is reproduced, layer by layer") {
             check_layer_values(c, layer, reference.decoder_layer(layer, c.starts, c.input(layer)));
         const std::string last = "layers." + std::to_string(c.spec.num_layers - 1) + ".hidden";
         CHECK(relative_error(c.floats("final_norm"), reference.head(c.floats(last)).final_norm) < kClose);
-        CHECK(relative_error(c.floats("logits_last"), reference.head(last_rows(c, c.floats(last))).logits) < kClose);
+        CHECK(relative_error(c.floats("logits_last"), reference.head(last_rows(c, c.floats(last))).logits) <
+              kClose);
     }
 }
 
