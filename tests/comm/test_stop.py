@@ -1,0 +1,115 @@
+"""Ranks that die, hang or are told to stop, as mpirun and the watchdog treat them: real processes, real signals."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+PROBE = os.path.join(os.environ["EPS_BUILD_DIR"], "test_comm")
+NUM_RANKS = 4
+
+
+class Run:
+    """`mpirun` over the probe, from the moment when all ranks are ready."""
+
+    def __init__(self, **settings):
+        self.mpirun = subprocess.Popen(
+            ["mpirun", "-n", str(NUM_RANKS), PROBE, "[.stop-probe]"],
+            env={**os.environ, **{f"EPS_PROBE_{key.upper()}": str(value) for key, value in settings.items()}},
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.pids = {}
+        while len(self.pids) < NUM_RANKS:
+            line = self.mpirun.stderr.readline()
+            assert line, "mpirun ended before its ranks were ready"
+            found = re.match(r"ready (\d+) (\d+)", line)
+            if found:
+                self.pids[int(found[1])] = int(found[2])
+        time.sleep(0.5)
+        self.begin = time.monotonic()
+
+    def end(self):
+        """Seconds until mpirun ended, its status, the lines of the ranks."""
+        _, text = self.mpirun.communicate(timeout=60)
+        seconds = time.monotonic() - self.begin
+        return seconds, self.mpirun.returncode, [line for line in text.splitlines() if line.startswith("eps-bench:")]
+
+    def assert_all_gone(self):
+        deadline = time.monotonic() + 5
+        while any(map(is_running, self.pids.values())):
+            assert time.monotonic() < deadline, "a rank is left behind"
+            time.sleep(0.05)
+
+
+def is_running(pid):
+    """Whether the process exists and is more than an entry that waits to be collected."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def rank_of(line):
+    return int(re.match(r"eps-bench: rank (\d+)", line)[1])
+
+
+def test_a_killed_rank_ends_the_others_with_a_line_each(tmp_path):
+    kept = tmp_path / "kept"
+    run = Run(keep=kept)
+    os.kill(run.pids[2], signal.SIGKILL)
+    seconds, status, lines = run.end()
+    assert status == 128 + signal.SIGKILL
+    assert seconds < 10
+    assert sorted(map(rank_of, lines)) == [0, 1, 3]
+    for line in lines:
+        assert re.search(r"stopped by SIGTERM in phase measure of case ep, op \d+ all_to_all on lane dispatch, after", line)
+        assert "a rank has died" in line
+    assert kept.read_text().startswith("eps-bench: rank 0")
+    run.assert_all_gone()
+
+
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+def test_mpirun_told_to_stop_lets_ranks_keep_what_is_finished(tmp_path, told):
+    kept = tmp_path / "kept"
+    run = Run(keep=kept)
+    run.mpirun.send_signal(told)
+    seconds, status, lines = run.end()
+    assert status != 0
+    assert seconds < 10
+    assert sorted(map(rank_of, lines)) == [0, 1, 2, 3]
+    assert kept.read_text().startswith("eps-bench: rank 0")
+    run.assert_all_gone()
+
+
+def test_a_stopped_rank_takes_the_others_along():
+    run = Run()
+    os.kill(run.pids[1], signal.SIGTERM)
+    seconds, status, lines = run.end()
+    assert status == 128 + signal.SIGTERM
+    assert seconds < 10
+    assert rank_of(lines[0]) == 1
+    run.assert_all_gone()
+
+
+def test_a_rank_that_hangs_is_named_with_its_op():
+    run = Run(hang=3, timeout_s=2)
+    seconds, status, lines = run.end()
+    assert status == 6
+    assert seconds < 15
+    assert re.match(r"eps-bench: rank 3 \(.*\): no progress for .* s in phase measure of case ep, "
+                    r"op 20 expert_gemm on lane compute; a longer --op-timeout", lines[0])
+    run.assert_all_gone()
+
+
+def test_a_suspended_rank_is_missed_by_those_who_wait_for_it():
+    run = Run(timeout_s=2)
+    os.kill(run.pids[1], signal.SIGSTOP)
+    seconds, status, lines = run.end()
+    assert status == 6
+    assert seconds < 20
+    assert rank_of(lines[0]) != 1
+    assert re.search(r"op \d+ all_to_all on lane dispatch, waiting for other ranks", lines[0])
+    run.assert_all_gone()
