@@ -112,9 +112,11 @@ Json json_of(const RankResult& rank) {
 }
 
 Json json_of(const Load& load) {
-    return {{"max_over_mean", load.max_over_mean},     {"unit", "rows"},
-            {"rows_per_rank", load.rows_per_rank},     {"expert_min_rows", load.expert_min_rows},
-            {"expert_max_rows", load.expert_max_rows}, {"expert_max_over_mean", load.expert_max_over_mean}};
+    return {{"max_over_mean", load.max_over_mean},
+            {"rows_per_rank", load.rows_per_rank},
+            {"expert_min_rows", load.expert_min_rows},
+            {"expert_max_rows", load.expert_max_rows},
+            {"expert_max_over_mean", load.expert_max_over_mean}};
 }
 
 Json json_of(const ModelCost& model) {
@@ -125,14 +127,15 @@ Json json_of(const ModelCost& model) {
 Json json_of(const Check& check) {
     return {{"kind", check.kind},
             {"passed", check.passed},
+            {"decisive", check.decisive},
             {"compared", check.compared},
             {"max_error", check.max_error},
             {"bound", check.bound},
-            {"bound_origin", check.bound_origin},
-            {"against", or_null(check.against)},
-            {"bitwise", check.bitwise},
+            {"origin", check.origin},
+            {"tokens", check.tokens},
             {"near_ties", check.near_ties},
-            {"detail", check.detail}};
+            {"tokens_left_out", check.tokens_left_out},
+            {"reason", check.reason.empty() ? Json(nullptr) : Json(check.reason)}};
 }
 
 Json json_of(const std::optional<Speedup>& speedup) {
@@ -144,29 +147,29 @@ Json json_of(const Result& result, const std::vector<Result>& results) {
     Json metrics = Json::object();
     for (const Metric& metric : result.metrics) metrics[metric.name] = json_of(metric);
     const Communication& communication = result.communication;
-    return {
-        {"name", result.name},
-        {"params", parsed(result.params, "params")},
-        {"chosen", parsed(result.chosen, "chosen")},
-        {"dtype", result.dtype},
-        {"link", parsed(result.link, "link")},
-        {"tokens", result.tokens},
-        {"valid", result.valid},
-        {"invalid_reasons", result.invalid_reasons},
-        {"flags", result.flags},
-        {"notes", result.notes},
-        {"metrics", metrics},
-        {"speedup", json_of(speedup_of(results, result))},
-        {"phases", list_of(result.phases, [](const Phase& phase) { return json_of(phase); })},
-        {"communication",
-         {{"busy_seconds", communication.busy_seconds},
-          {"exposed_seconds", communication.exposed_seconds},
-          {"hidden", communication.hidden()}}},
-        {"per_rank", list_of(result.per_rank, [](const RankResult& rank) { return json_of(rank); })},
-        {"load", json_of(result.load)},
-        {"model", json_of(result.model)},
-        {"check", result.decisive_check ? json_of(result.checks.at(*result.decisive_check)) : Json(nullptr)},
-        {"checks", list_of(result.checks, [](const Check& check) { return json_of(check); })}};
+    const Check* check = decisive_check(result);
+    return {{"name", result.name},
+            {"params", parsed(result.params, "params")},
+            {"chosen", parsed(result.chosen, "chosen")},
+            {"dtype", result.dtype},
+            {"link", parsed(result.link, "link")},
+            {"tokens", result.tokens},
+            {"valid", result.valid},
+            {"invalid_reasons", result.invalid_reasons},
+            {"flags", result.flags},
+            {"notes", result.notes},
+            {"metrics", metrics},
+            {"speedup", json_of(speedup_of(results, result))},
+            {"phases", list_of(result.phases, [](const Phase& phase) { return json_of(phase); })},
+            {"communication",
+             {{"busy_seconds", communication.busy_seconds},
+              {"exposed_seconds", communication.exposed_seconds},
+              {"hidden", communication.hidden()}}},
+            {"per_rank", list_of(result.per_rank, [](const RankResult& rank) { return json_of(rank); })},
+            {"load", json_of(result.load)},
+            {"model", json_of(result.model)},
+            {"check", check == nullptr ? Json(nullptr) : json_of(*check)},
+            {"checks", list_of(result.checks, [](const Check& each) { return json_of(each); })}};
 }
 
 }  // namespace
@@ -175,6 +178,15 @@ const Metric* find_metric(const Result& result, const std::string& name) {
     const auto found = std::find_if(result.metrics.begin(), result.metrics.end(),
                                     [&](const Metric& metric) { return metric.name == name; });
     return found == result.metrics.end() ? nullptr : &*found;
+}
+
+const Check* decisive_check(const Result& result) {
+    const Check* first = nullptr;
+    for (const Check& check : result.checks) {
+        if (check.decisive && !check.passed) return &check;
+        if (check.decisive && first == nullptr) first = &check;
+    }
+    return first;
 }
 
 std::optional<Speedup> speedup_of(const std::vector<Result>& results, const Result& result) {

@@ -125,7 +125,7 @@ struct Load {
 /// The closed form of the work of one pass, all ranks together, and how near the machine comes to its limit.
 struct ModelCost {
     double flops = kUnknown;
-    double bytes = kUnknown;     // of the weights in the scope, each once
+    double bytes = kUnknown;     // moved at least: weights once, every op's rows once
     double achieved = kUnknown;  // FLOP/s
     double limit = kUnknown;     // FLOP/s; unknown without a measured peak
     std::string limit_origin;    // where the limit comes from
@@ -134,14 +134,15 @@ struct ModelCost {
 struct Check {
     std::string kind;  // "reference", "spot", "agreement", "plan"
     bool passed = false;
+    bool decisive = true;       // false: reported, but the verdict does not depend on it
     std::int64_t compared = 0;  // values; zero never passes
     double max_error = kUnknown;
     double bound = kUnknown;
-    std::string bound_origin;            // why this bound
-    std::optional<std::string> against;  // agreement: the other case's name
-    bool bitwise = false;                // agreement: equal bits were asked for
-    std::int64_t near_ties = 0;          // other expert ids, accepted for the gate's small margin
-    std::string detail;                  // what differs and where, or empty
+    std::string origin;                // of the bound
+    std::int64_t tokens = 0;           // (token, layer) pairs looked at
+    std::int64_t near_ties = 0;        // of these, other experts accepted for the gate's small margin
+    std::int64_t tokens_left_out = 0;  // of these, not compared because of a near-tie
+    std::string reason;                // why it failed, what differs where; empty: passed
 };
 
 /// One case. `params`, `chosen` and `link` are JSON text.
@@ -162,8 +163,7 @@ struct Result {
     std::vector<RankResult> per_rank;
     Load load;
     ModelCost model;
-    std::vector<Check> checks;
-    std::optional<std::size_t> decisive_check;  // position in `checks`
+    std::vector<Check> checks;  // strongest first
 };
 
 struct Report {
@@ -175,6 +175,9 @@ struct Report {
 
 /// The metric of that name, or null.
 const Metric* find_metric(const Result& result, const std::string& name);
+
+/// The check the verdict rests on: the first decisive one that failed, else the first decisive one, or null.
+const Check* decisive_check(const Result& result);
 
 struct Speedup {
     double value = kUnknown;

@@ -37,6 +37,21 @@ inline eps::report::Metric sample_time(double median) {
     return metric;
 }
 
+inline eps::report::Check sample_check(const std::string& kind, bool passed) {
+    eps::report::Check check;
+    check.kind = kind;
+    check.passed = passed;
+    check.compared = 4096;
+    check.max_error = passed ? 1.5e-6 : std::numeric_limits<double>::infinity();
+    check.bound = 1e-4;
+    check.origin = "f32 sums of 2048 terms";
+    check.tokens = 128;
+    check.near_ties = 2;
+    check.tokens_left_out = 1;
+    if (!passed) check.reason = "layer 3 differs by inf";
+    return check;
+}
+
 inline eps::report::Result sample_result(const std::string& name, const std::string& params) {
     eps::report::Result result;
     result.name = name;
@@ -52,8 +67,7 @@ inline eps::report::Result sample_result(const std::string& name, const std::str
         {1, 512, 3144, 1 << 20, 3 << 20, {{"compute", 0.0625}, {"dispatch", 0.015625}}, 0.0078125}};
     result.load = {1.0234375, {3000, 3144}, 0, 410, 4.27};
     result.model = {1.25e12, 6.25e9, 6.25e11, 1e12, "measured GEMM peak of 2 threads"};
-    result.checks = {{"reference", true, 4096, 1.5e-6, 1e-4, "f32 sums of 2048 terms", {}, false, 0, ""}};
-    result.decisive_check = 0;
+    result.checks = {sample_check("reference", true)};
     return result;
 }
 
@@ -84,9 +98,7 @@ inline eps::report::Report sample_report() {
                    sample_time(0.457)};
     eps.communication = {0.015625, 0.001};
     eps.flags = {kNoisy};
-    Check agreement = {"agreement", true, 4096, 0, 0, "same order of sums", "ep", true, 0, ""};
-    eps.checks.push_back(agreement);
-    eps.decisive_check = 1;
+    eps.checks.push_back(sample_check("agreement", true));
 
     Result automatic = sample_result("eps chunks=auto", R"({"strategy": "eps", "chunks": "auto"})");
     automatic.chosen = R"({"chunks": 5})";
@@ -96,16 +108,7 @@ inline eps::report::Report sample_report() {
     tp.valid = false;
     tp.invalid_reasons = {"reference: layer 3 differs by 0.5, bound 0.0001"};
     tp.metrics = {sample_metric("tokens_per_second", "tokens/s")};
-    tp.checks = {{"reference",
-                  false,
-                  4096,
-                  std::numeric_limits<double>::infinity(),
-                  1e-4,
-                  "f32 sums",
-                  {},
-                  false,
-                  2,
-                  "layer 3"}};
+    tp.checks = {sample_check("reference", true), sample_check("agreement", false)};
 
     Result placed =
         sample_result("placement bf16", R"({"placement": {"pp": 1, "attention": {"tp": 2, "dp": 1},

@@ -38,7 +38,7 @@ TEST_CASE("numbers that are not finite are null") {
     const auto results = sample_document()["results"];
     REQUIRE(results[3]["metrics"]["tokens_per_second"]["value"].is_null());
     REQUIRE(results[3]["metrics"]["tokens_per_second"]["n"] == 0);
-    REQUIRE(results[3]["checks"][0]["max_error"].is_null());
+    REQUIRE(results[3]["checks"][1]["max_error"].is_null());
     REQUIRE(results[4]["communication"]["hidden"].is_null());
 }
 
@@ -53,17 +53,24 @@ TEST_CASE("numbers round-trip") {
     REQUIRE(result["model"]["flops"].get<double>() == report.results[0].model.flops);
 }
 
-TEST_CASE("value is the median, n the number of samples, check the decisive one") {
-    Report report = sample_report();
-    report.results[0].decisive_check.reset();
-    const auto results = nlohmann::json::parse(to_json(report))["results"];
-    REQUIRE(results[0]["check"].is_null());
-    const auto eps = results[1];
-    const auto metric = eps["metrics"]["tokens_per_second"];
+TEST_CASE("value is the median, n the number of samples") {
+    const auto metric = sample_document()["results"][1]["metrics"]["tokens_per_second"];
     REQUIRE(metric["value"] == metric["median"]);
     REQUIRE(metric["n"] == metric["samples"].size());
-    REQUIRE(eps["check"] == eps["checks"][1]);
-    REQUIRE(eps["check"]["kind"] == "agreement");
+}
+
+TEST_CASE("the decisive check is the first that failed, else the first of all") {
+    Result result = sample_report().results[3];
+    REQUIRE(decisive_check(result) == &result.checks[1]);
+    result.checks[1].decisive = false;
+    REQUIRE(decisive_check(result) == &result.checks[0]);
+    result.checks[0].decisive = false;
+    REQUIRE(decisive_check(result) == nullptr);
+    const auto tp = sample_document()["results"][3];
+    REQUIRE(tp["check"] == tp["checks"][1]);
+    Report report = sample_report();
+    report.results[0].checks.clear();
+    REQUIRE(nlohmann::json::parse(to_json(report))["results"][0]["check"].is_null());
 }
 
 TEST_CASE("speed-up is against the first case with the same dtype and link, if both are valid") {
