@@ -1,0 +1,35 @@
+// This rank's part in the run: what every phase needs.
+#pragma once
+
+#include "app/options.hpp"
+#include "comm/communicator.hpp"
+#include "comm/progress.hpp"
+#include "kernels/kernels.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+namespace eps {
+
+struct Launch {
+    comm::Communicator* world = nullptr;  // for control; passes have communicators of their own
+    comm::ProgressBoard* board = nullptr;
+    const kernels::Kernels* kernels = nullptr;
+    Options options;
+    std::string host;
+    int threads = 1;               // of the compute lane
+    std::int64_t cores_share = 1;  // cores this rank may count on
+    bool cores_shared = false;     // more ranks than cores
+
+    bool speaks() const { return world->rank() == 0; }
+};
+
+/// Runs `work` on every rank; if it throws Error anywhere, every rank throws the first one (by rank). `work` itself must not
+/// talk to other ranks.
+void agree(comm::Communicator& world, const std::function<void()>& work);
+
+/// The run's error, once: prints one line and ends all ranks with its status.
+[[noreturn]] void end_run(comm::Communicator& world, const std::exception& error);
+
+}  // namespace eps

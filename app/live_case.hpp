@@ -1,0 +1,42 @@
+// A case ready to run on this rank, and groups of cases that share their weights.
+#pragma once
+
+#include "backend/inputs.hpp"
+#include "backend/pass_runner.hpp"
+#include "config/run_config.hpp"
+#include "placement/placement.hpp"
+#include "report/report.hpp"
+#include "schedule/tables.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace eps {
+
+struct LiveCase {
+    config::Case config;
+    placement::TokenLayout layout;
+    std::unique_ptr<backend::PassRunner> runner;
+    std::unique_ptr<backend::Inputs> inputs;
+    std::uint64_t output_hash = 0;  // of this rank's outputs in the validation pass
+    report::Result result;
+};
+
+/// Cases with the same placement and dtype, in the order of the config.
+using CaseGroup = std::vector<LiveCase*>;
+
+/// The prompts that all cases get. Errors: data (token or routing files), usage.
+backend::Prompts make_prompts(const config::RunConfig& config);
+
+/// `config` and `prompts` outlive the cases.
+std::vector<std::unique_ptr<LiveCase>> make_cases(const config::RunConfig& config, const backend::Prompts& prompts,
+                                                  std::int64_t rank);
+
+/// Groups in the order of their first case.
+std::vector<CaseGroup> make_groups(const std::vector<std::unique_ptr<LiveCase>>& cases);
+
+/// The setup of one case for any rank; `live` outlives it.
+schedule::PassSetup pass_setup(const config::RunConfig& config, const LiveCase& live, bool forced_routing);
+
+}  // namespace eps
