@@ -17,6 +17,12 @@ if(NOT EPS_PYTHON)
         "run scripts/install_deps.sh, set EPS_PYTHON, or configure with -DEPS_CLI_TESTS=OFF")
 endif()
 
+set(environment ${mpi_environment} PYTHONDONTWRITEBYTECODE=1
+    EPS_BUILD_DIR=${CMAKE_BINARY_DIR} EPS_SOURCE_DIR=${CMAKE_SOURCE_DIR})
+if(TARGET eps-bench)
+    list(APPEND environment EPS_BENCH=$<TARGET_FILE:eps-bench>)
+endif()
+
 file(GLOB files CONFIGURE_DEPENDS */test_*.py)
 foreach(file IN LISTS files)
     cmake_path(GET file STEM stem)
@@ -25,6 +31,5 @@ foreach(file IN LISTS files)
     string(REGEX REPLACE "^test_" "" stem ${stem})
     add_test(NAME ${folder}_${stem} COMMAND ${EPS_PYTHON} -m pytest -q -p no:cacheprovider ${file})
     set_tests_properties(${folder}_${stem} PROPERTIES LABELS ${folder} TIMEOUT 900 PROCESSORS 4)
-    set_property(TEST ${folder}_${stem} PROPERTY ENVIRONMENT ${mpi_environment} PYTHONDONTWRITEBYTECODE=1
-        EPS_BENCH=$<TARGET_FILE:eps-bench> EPS_BUILD_DIR=${CMAKE_BINARY_DIR} EPS_SOURCE_DIR=${CMAKE_SOURCE_DIR})
+    set_property(TEST ${folder}_${stem} PROPERTY ENVIRONMENT ${environment})
 endforeach()
