@@ -77,8 +77,6 @@ void read_scope(ObjectReader& reader, RunConfig& run) {
 
 /// Known keys of later builds: nothing but their default is accepted.
 void read_keys_not_built(ObjectReader& reader, std::int64_t world_size) {
-    if (reader.choice("backend", "cpu", {"cpu", "cuda", "sim"}) != "cpu")
-        reader.refuse_not_built("backend", "\"cpu\"");
     read_link(reader);
     if (reader.is_set("ranks") && reader.integer("ranks", world_size, 1) != world_size)
         reader.refuse_not_built("ranks", fmt::format("null, or {}, the ranks that were started", world_size));
@@ -139,6 +137,8 @@ RunConfig make_run_config(const std::string& config_text, const std::string& whe
     run.name = read_name(reader);
     read_model(reader, run);
     read_scope(reader, run);
+    if (reader.choice("backend", "cpu", {"cpu", "cuda", "sim"}) != "cpu")
+        reader.refuse_not_built("backend", "\"cpu\"");
     const DType dtype = read_dtype(reader, DType::f32);
     read_keys_not_built(reader, world_size);
     run.workload = read_workload(reader, run.scope, run.model);
