@@ -1,0 +1,32 @@
+// Every config that travels with the program is good for 4 ranks.
+#include "base/json.hpp"
+#include "base/shipped.hpp"
+#include "tests/config/config_text.hpp"
+
+#include <algorithm>
+
+using namespace eps;
+
+TEST_CASE("shipped configs are configs") {
+    const std::vector<std::string> names = shipped_names("configs");
+    CHECK(std::find(names.begin(), names.end(), "quickstart") != names.end());
+    for (const std::string& name : names) {
+        INFO(name);
+        const config::RunConfig run =
+            config_of({}, 4, read_text_file(find_shipped("configs") + "/" + name + ".json", Exit::usage));
+        CHECK(run.name == name);
+        CHECK(run.cases.size() > 1);
+    }
+}
+
+TEST_CASE("the quickstart shows every strategy") {
+    const config::RunConfig run =
+        config_of({}, 4, read_text_file(find_shipped("configs") + "/quickstart.json", Exit::usage));
+    std::vector<std::string> names;
+    for (const config::Case& made : run.cases) names.push_back(made.name);
+    CHECK(names == std::vector<std::string>{"ep/dtype=f32", "ep/dtype=f32/overlap=true", "dp/dtype=f32",
+                                            "tp/dtype=f32", "pp/dtype=f32", "tp_ep/dtype=f32",
+                                            "eps/chunks=1/dtype=f32", "eps/chunks=2/dtype=f32",
+                                            "eps/chunks=4/dtype=f32", "eps_serial/chunks=4/dtype=f32",
+                                            "eps/base=tp_ep/dtype=f32"});
+}
