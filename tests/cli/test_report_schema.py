@@ -2,15 +2,14 @@
 
 import copy
 import json
-import os
-import pathlib
 
 import jsonschema
 import pytest
 
-SOURCE = pathlib.Path(os.environ.get("EPS_SOURCE_DIR", pathlib.Path(__file__).resolve().parents[2]))
-SCHEMA = json.loads((SOURCE / "configs/schema/report.schema.json").read_text())
-SAMPLE = json.loads((SOURCE / "tests/report/data/sample_report.json").read_text())  # written by test_report.cpp
+from report_checks import SCHEMA, SOURCE, read_checked
+
+SAMPLE_PATH = SOURCE / "tests/report/data/sample_report.json"  # written by test_report.cpp
+SAMPLE = json.loads(SAMPLE_PATH.read_text())
 
 
 def errors_of(document):
@@ -36,6 +35,7 @@ def test_the_schema_is_one():
 
 def test_the_sample_obeys():
     assert errors_of(SAMPLE) == []
+    assert read_checked(SAMPLE_PATH) == SAMPLE
 
 
 def objects_in(value, path=()):

@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Draws eps-bench reports: throughput, time against chunks, where the time goes, and lanes over time.
+
+    scripts/plot_results.py results/local/quickstart-*.json --out pictures
+    scripts/plot_results.py REPORT.json --timeline pass.trace.json --format svg
+"""
+
+import argparse
+import pathlib
+import sys
+
+try:
+    from plotting import chunks, lanes, phases, throughput
+except ModuleNotFoundError as missing:
+    sys.exit(f"plot_results.py: {missing}: install python3-matplotlib, or pip install -r scripts/requirements.txt")
+from plotting.inputs import BadInput, read_reports, read_timeline
+from plotting.style import save
+
+FORMATS = ("svg", "png", "pdf")
+
+
+class OneLineParser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message} (--help says more)\n")
+
+
+def formats(text):
+    chosen = text.split(",")
+    for name in chosen:
+        if name not in FORMATS:
+            raise argparse.ArgumentTypeError(f"'{name}' is not one of {', '.join(FORMATS)}")
+    return chosen
+
+
+def arguments():
+    parser = OneLineParser(description=__doc__.splitlines()[0])
+    parser.add_argument("reports", metavar="REPORT", nargs="*", help="reports written by eps-bench")
+    parser.add_argument("--timeline", metavar="FILE", help="a timeline written by eps-bench --timeline")
+    parser.add_argument("--out", metavar="DIR", type=pathlib.Path, help="folder of the pictures (default: a new one beside the first input)")
+    parser.add_argument("--format", type=formats, default=["svg", "png"], help="comma-separated: svg, png, pdf (svg,png)")
+    options = parser.parse_args()
+    if not options.reports and not options.timeline:
+        parser.error("give at least one report or a timeline")
+    if options.out is None:
+        first = pathlib.Path(options.reports[0] if options.reports else options.timeline)
+        options.out = first.parent / first.name.removesuffix(".json").removesuffix(".trace")
+    return options
+
+
+def charts(options):
+    """(name, figure or the reason why there is none)"""
+    if options.reports:
+        cases = read_reports(options.reports)
+        for name, chart in ("throughput", throughput), ("chunks", chunks), ("phases", phases):
+            yield name, chart.draw(cases)
+    if options.timeline:
+        yield "lanes", lanes.draw(read_timeline(options.timeline))
+
+
+def main():
+    options = arguments()
+    try:
+        drawn = list(charts(options))
+        options.out.mkdir(parents=True, exist_ok=True)
+        for name, figure in drawn:
+            if isinstance(figure, str):
+                print(f"{name}: skipped, {figure}")
+            else:
+                print("\n".join(str(path) for path in save(figure, options.out, name, options.format)))
+    except BadInput as error:
+        print(f"plot_results.py: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"plot_results.py: {options.out}: {error.strerror}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
