@@ -3,6 +3,7 @@
 #include "base/error.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 namespace eps::plan {
@@ -72,7 +73,8 @@ void PlanBuilder::begin_segment(const Segment& segment) {
 }
 
 void PlanBuilder::need(PerLane& needed, OpId op) const {
-    if (op == kNone) return;
+    // An op that is not in the plan yet is the one being added: it reads what it writes itself.
+    if (op == kNone || op == std::ssize(plan_.ops)) return;
     OpId& latest = needed[static_cast<std::size_t>(plan_.ops[static_cast<std::size_t>(op)].lane)];
     latest = std::max(latest, op);
 }
@@ -93,16 +95,16 @@ void PlanBuilder::read(std::vector<Stretch>& history, Range rows, LaneId lane, O
     if (covered == rows.size()) return;
     // Rows that were there before the pass (the input of a layer): a later writer has to wait for this
     // reader.
-    kept_.assign(1, {rows, kNone, no_ops()});
+    gaps_.assign(1, {rows, kNone, no_ops()});
     for (const Stretch& stretch : history) {
-        for (std::size_t i = 0, n = kept_.size(); i < n; ++i) {
-            const Range gap = kept_[i].rows;
+        for (std::size_t i = 0, n = gaps_.size(); i < n; ++i) {
+            const Range gap = gaps_[i].rows;
             if (!overlaps(gap, stretch.rows)) continue;
-            kept_[i].rows.end = std::max(gap.begin, stretch.rows.begin);
-            kept_.push_back({{std::min(gap.end, stretch.rows.end), gap.end}, kNone, no_ops()});
+            gaps_[i].rows.end = std::max(gap.begin, stretch.rows.begin);
+            gaps_.push_back({{std::min(gap.end, stretch.rows.end), gap.end}, kNone, no_ops()});
         }
     }
-    for (Stretch& gap : kept_) {
+    for (Stretch& gap : gaps_) {
         if (gap.rows.empty()) continue;
         gap.readers[static_cast<std::size_t>(lane)] = id;
         history.push_back(gap);
@@ -110,21 +112,24 @@ void PlanBuilder::read(std::vector<Stretch>& history, Range rows, LaneId lane, O
 }
 
 void PlanBuilder::write(std::vector<Stretch>& history, Range rows, OpId id, PerLane& needed) {
-    kept_.clear();
-    for (const Stretch& stretch : history) {
+    std::size_t kept = 0;  // stretches before it stay as they are or lose their end
+    std::optional<Stretch> tail;
+    for (std::size_t i = 0; i < history.size(); ++i) {
+        const Stretch stretch = history[i];
         if (!overlaps(stretch.rows, rows)) {
-            kept_.push_back(stretch);
+            history[kept++] = stretch;
             continue;
         }
         need(needed, stretch.writer);
         need(needed, stretch.readers);
-        if (stretch.rows.begin < rows.begin)
-            kept_.push_back({{stretch.rows.begin, rows.begin}, stretch.writer, stretch.readers});
         if (rows.end < stretch.rows.end)
-            kept_.push_back({{rows.end, stretch.rows.end}, stretch.writer, stretch.readers});
+            tail = {{rows.end, stretch.rows.end}, stretch.writer, stretch.readers};
+        if (stretch.rows.begin < rows.begin)
+            history[kept++] = {{stretch.rows.begin, rows.begin}, stretch.writer, stretch.readers};
     }
-    kept_.push_back({rows, id, no_ops()});
-    history.swap(kept_);
+    history.resize(kept);
+    if (tail) history.push_back(*tail);
+    history.push_back({rows, id, no_ops()});
 }
 
 OpId PlanBuilder::add(LaneId lane, const OpArgs& args, std::initializer_list<BufferUse> uses) {

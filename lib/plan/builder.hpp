@@ -63,7 +63,7 @@ class PlanBuilder {
 
     RankPlan plan_;
     std::vector<std::vector<Stretch>> histories_;  // per buffer, disjoint
-    std::vector<Stretch> kept_;                    // scratch
+    std::vector<Stretch> gaps_;                    // scratch
     std::vector<PerLane> seen_;  // per lane: the latest op of every other lane it has waited for
     bool serial_ = false;
 };

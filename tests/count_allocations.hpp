@@ -1,0 +1,31 @@
+// Counts heap allocations: replaces the global operator new, so exactly one source file of an executable
+// includes this.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+
+/// So far, by the whole program.
+inline std::int64_t num_allocations = 0;
+
+void* operator new(std::size_t size) {
+    ++num_allocations;
+    if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
+    throw std::bad_alloc();
+}
+void* operator new[](std::size_t size) {
+    return operator new(size);
+}
+void operator delete(void* memory) noexcept {
+    std::free(memory);
+}
+void operator delete[](void* memory) noexcept {
+    std::free(memory);
+}
+void operator delete(void* memory, std::size_t) noexcept {
+    std::free(memory);
+}
+void operator delete[](void* memory, std::size_t) noexcept {
+    std::free(memory);
+}
