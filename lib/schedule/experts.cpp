@@ -168,27 +168,22 @@ void Lowering::dispatch_chunk(const MicroBatchTables& batch, std::int64_t chunk)
     const plan::LaneId lane = tables_.lanes.dispatch;
 
     const auto first_range = builder_.mark_numbers();
-    uses_.clear();
     std::int64_t num_rows = 0;
     for (std::int64_t part = 0; part < block.num_parts; ++part) {
         const Range rows{sizes_.sent_begin[at(part * n + chunk)],
                          sizes_.sent_begin[at(part * n + chunk + 1)]};
         builder_.number(rows.begin);
         builder_.number(rows.end);
-        if (!rows.empty()) uses_.push_back(writes({work.outgoing, rows}));
         num_rows += rows.size();
     }
-    if (num_rows > 0) {
-        const auto written = std::ssize(uses_);
-        uses_.push_back(reads({work.send_order, {0, sizes_.sent_begin.back()}}));
-        uses_.push_back(reads({work.normed, {0, batch.owned.size()}}));
+    // All of it in one use, although a chunk's rows lie scattered by part: no other lane touches `outgoing`.
+    const Slice outgoing{num_rows > 0 ? work.outgoing : kNoBuffer, {0, sizes_.sent_begin.back()}};
+    if (num_rows > 0)
         builder_.add(lane,
                      plan::PackRows{
                          work.normed, work.send_order, work.outgoing, {first_range, builder_.mark_numbers()}},
-                     uses_);
-        uses_.resize(at(written));
-    }
-    for (plan::BufferUse& use : uses_) use.access = plan::Access::read;
+                     {reads({work.send_order, outgoing.rows}), reads({work.normed, {0, batch.owned.size()}}),
+                      writes(outgoing)});
 
     const auto first_send = builder_.mark_transfers();
     for (std::int64_t rank = 0; rank < block.num_ranks(); ++rank) {
@@ -203,14 +198,13 @@ void Lowering::dispatch_chunk(const MicroBatchTables& batch, std::int64_t chunk)
     }
     const Range arrived{sizes_.arrived_begin[at(chunk * block.num_ranks())],
                         sizes_.arrived_begin[at((chunk + 1) * block.num_ranks())]};
-    uses_.push_back(writes({work.arrived, arrived}));
     builder_.add(lane,
                  plan::AllToAll{plan::Group::block,
                                 work.outgoing,
                                 work.arrived,
                                 {first_send, first_receive},
                                 {first_receive, builder_.mark_transfers()}},
-                 uses_);
+                 {reads(outgoing), writes({work.arrived, arrived})});
 }
 
 void Lowering::expert_gemms(std::int64_t layer, Range experts, const std::int64_t* offsets) {

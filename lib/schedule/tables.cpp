@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include <fmt/core.h>
+
 namespace eps::schedule {
 
 using plan::Buffer;
@@ -144,7 +146,7 @@ MicroBatchTables make_micro_batch(const Tables& tables, std::size_t index, Decla
     const Range all{0, group.tokens.size()};
     batch.owned = tables.replicated ? all : batch.owned_by_tp[static_cast<std::size_t>(tables.position.tp)];
 
-    const std::string suffix = "[" + std::to_string(index) + "]";
+    const std::string suffix = fmt::format("[{}]", index);
     batch.hidden = declare.work("hidden" + suffix, setup.spec->hidden_size);
     batch.logits = declare.work("logits" + suffix, tables.shards.vocabulary.size());
     batch.token_ids = declare.input("token_ids" + suffix, all.size(), 1);
@@ -154,7 +156,7 @@ MicroBatchTables make_micro_batch(const Tables& tables, std::size_t index, Decla
     for (std::int64_t layer = 0; layer < setup.spec->num_layers; ++layer) {
         const bool here =
             setup.spec->is_moe(layer) && layers.contains(layer) && tables.shards.layers.contains(layer);
-        const std::string name = suffix + "[" + std::to_string(layer) + "]";
+        const std::string name = fmt::format("{}[{}]", suffix, layer);
         batch.forced.push_back(
             here && setup.forced_routing
                 ? declare.input("forced_ids" + name, batch.owned.size(), setup.spec->num_experts_per_tok)
