@@ -9,12 +9,7 @@ import argparse
 import pathlib
 import sys
 
-try:
-    from plotting import chunks, lanes, phases, throughput
-except ModuleNotFoundError as missing:
-    sys.exit(f"plot_results.py: {missing}: install python3-matplotlib, or pip install -r scripts/requirements.txt")
 from plotting.inputs import BadInput, read_reports, read_timeline
-from plotting.style import save
 
 FORMATS = ("svg", "png", "pdf")
 
@@ -47,26 +42,22 @@ def arguments():
     return options
 
 
-def charts(options):
-    """(name, figure or the reason why there is none)"""
-    if options.reports:
-        cases = read_reports(options.reports)
-        for name, chart in ("throughput", throughput), ("chunks", chunks), ("phases", phases):
-            yield name, chart.draw(cases)
-    if options.timeline:
-        yield "lanes", lanes.draw(read_timeline(options.timeline))
+def run(options):
+    cases = read_reports(options.reports) if options.reports else None
+    events = read_timeline(options.timeline) if options.timeline else None
+    # Here and not above: what is wrong with the input is said at once, and without matplotlib.
+    try:
+        from plotting import pictures
+    except ModuleNotFoundError as missing:
+        raise BadInput(f"{missing}: install python3-matplotlib, or pip install -r scripts/requirements.txt") from missing
+    options.out.mkdir(parents=True, exist_ok=True)
+    print("\n".join(pictures.write(cases, events, options.out, options.format)))
 
 
 def main():
     options = arguments()
     try:
-        drawn = list(charts(options))
-        options.out.mkdir(parents=True, exist_ok=True)
-        for name, figure in drawn:
-            if isinstance(figure, str):
-                print(f"{name}: skipped, {figure}")
-            else:
-                print("\n".join(str(path) for path in save(figure, options.out, name, options.format)))
+        run(options)
     except BadInput as error:
         print(f"plot_results.py: {error}", file=sys.stderr)
         return 2

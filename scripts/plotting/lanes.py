@@ -4,6 +4,8 @@ from matplotlib.patches import Patch
 
 from plotting.style import MUTED, op_colours, plt
 
+MANY = 5000  # events: more than that would make an SVG of many megabytes
+
 
 def tracks_of(events):
     """(rank, lane) from top to bottom, lanes in the order of their first event."""
@@ -36,6 +38,7 @@ def draw_tracks(axes, events, tracks, colours, window, edge=0.0):
             facecolors=[colours[e.op] for e in spans],
             edgecolor="white",
             linewidth=edge,
+            rasterized=len(events) > MANY,
         )
         if y and tracks[y - 1][0] != track[0]:
             axes.axhline(y - 0.5, color=MUTED, linewidth=0.5)

@@ -62,10 +62,9 @@ def test_every_chart_in_every_format(report, timeline, tmp_path):
     assert set(out.iterdir()) == expected
     assert set(done.stdout.split("\n")) == {str(path) for path in expected} | {""}
     for chart in CHARTS:
-        pixels = matplotlib.image.imread(out / f"{chart}.png")[:, :, :3]
+        pixels = matplotlib.image.imread(out / f"{chart}.png")
         assert min(pixels.shape[:2]) > 300
-        colours = numpy.unique((pixels * 255).astype(int).reshape(-1, 3), axis=0)
-        assert len(colours) > 50  # something was drawn
+        assert len(numpy.unique(pixels[:, :, 0])) > 50  # shades of red: something was drawn
 
 
 def test_charts_say_what_they_show(report, timeline, tmp_path):
