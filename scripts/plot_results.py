@@ -44,14 +44,14 @@ def arguments():
 
 def run(options):
     cases = read_reports(options.reports) if options.reports else None
-    events = read_timeline(options.timeline) if options.timeline else None
+    timeline = read_timeline(options.timeline) if options.timeline else None
     # Here and not above: what is wrong with the input is said at once, and without matplotlib.
     try:
         from plotting import pictures
     except ModuleNotFoundError as missing:
         raise BadInput(f"{missing}: install python3-matplotlib, or pip install -r scripts/requirements.txt") from missing
     options.out.mkdir(parents=True, exist_ok=True)
-    print("\n".join(pictures.write(cases, events, options.out, options.format)))
+    print("\n".join(pictures.write(cases, timeline, options.out, options.format)))
 
 
 def main():

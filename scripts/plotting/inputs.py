@@ -44,11 +44,18 @@ class Case:
 @dataclass
 class Event:
     rank: int
+    track: int  # its number gives the order of lanes
     lane: str
     op: str
     begin_ms: float
     end_ms: float
     layer: int | None
+
+
+@dataclass
+class Timeline:
+    case: str
+    events: list[Event]
 
 
 def read_json(path):
@@ -186,14 +193,17 @@ def read_timeline(path):
     if not found:
         raise BadInput(f"{path}: no events with a duration: not a timeline of eps-bench")
     start = min(node["ts"].number() for node in found)
-    return [
+    events = [
         Event(
             rank=node["pid"].number(),
-            lane=lanes.get((node["pid"].value, node["tid"].number()), str(node["tid"].value)),
-            op=node["name"].of(str).split()[0],
+            track=node["tid"].number(),
+            lane=lanes.get((node["pid"].value, node["tid"].value), f"track {node['tid'].value}"),
+            op=node["name"].of(str),
             begin_ms=(node["ts"].value - start) / 1e3,
             end_ms=(node["ts"].value - start + node["dur"].number()) / 1e3,
             layer=(node.value.get("args") or {}).get("layer"),
         )
         for node in found
     ]
+    other = root.value.get("otherData") if isinstance(root.value, dict) else None
+    return Timeline(str((other or {}).get("case", "")), events)

@@ -8,12 +8,8 @@ MANY = 5000  # events: more than that would make an SVG of many megabytes
 
 
 def tracks_of(events):
-    """(rank, lane) from top to bottom, lanes in the order of their first event."""
-    first = {}
-    for event in events:
-        key = event.rank, event.lane
-        first[key] = min(first.get(key, event.begin_ms), event.begin_ms)
-    return sorted(first, key=lambda key: (key[0], key[1] != "compute", first[key]))
+    """(rank, lane) from top to bottom."""
+    return [track[::2] for track in sorted({(event.rank, event.track, event.lane) for event in events})]
 
 
 def close_up(events):
@@ -50,8 +46,9 @@ def draw_tracks(axes, events, tracks, colours, window, edge=0.0):
     axes.grid(axis="x")
 
 
-def draw(events):
-    """A figure of the events of a timeline."""
+def draw(timeline):
+    """A figure."""
+    events = timeline.events
     tracks = tracks_of(events)
     colours = op_colours({event.op for event in events})
     end = max(event.end_ms for event in events)
@@ -61,7 +58,7 @@ def draw(events):
         2 if detail else 1, 1, figsize=(11, height * (2 if detail else 1) + 0.4), squeeze=False, layout="constrained"
     )
     draw_tracks(panels[0, 0], events, tracks, colours, (0, end))
-    panels[0, 0].set_title("Lanes over time")
+    panels[0, 0].set_title(f"Lanes over time: {timeline.case}" if timeline.case else "Lanes over time")
     if detail:
         draw_tracks(panels[1, 0], events, tracks, colours, detail[:2], edge=0.5)
         panels[1, 0].set_title(detail[2])

@@ -4,20 +4,20 @@ from plotting import chunks, lanes, phases, throughput
 from plotting.style import save
 
 
-def drawn(cases, events):
-    """[(name, figure or the reason why there is none)]; `cases` or `events` may be None."""
+def drawn(cases, timeline):
+    """[(name, figure or the reason why there is none)]; `cases` or `timeline` may be None."""
     charts = []
     if cases is not None:
         charts += [(chart.__name__.split(".")[-1], chart.draw(cases)) for chart in (throughput, chunks, phases)]
-    if events is not None:
-        charts.append(("lanes", lanes.draw(events)))
+    if timeline is not None:
+        charts.append(("lanes", lanes.draw(timeline)))
     return charts
 
 
-def write(cases, events, folder, formats):
+def write(cases, timeline, folder, formats):
     """Lines that say what was written and what was skipped."""
     lines = []
-    for name, figure in drawn(cases, events):
+    for name, figure in drawn(cases, timeline):
         if isinstance(figure, str):
             lines.append(f"{name}: skipped, {figure}")
         else:

@@ -75,17 +75,20 @@ def report(name="quickstart", factor=1.0):
 def timeline(num_ranks=2, num_layers=4):
     """A Chrome trace: per layer attention, gate, and four chunks whose exchange runs beside the GEMMs."""
     events = []
-    lanes = {0: "compute", 1: "dispatch", 2: "combine"}
+    lanes = ["compute", "dispatch", "combine"]
+
+    def track(rank, lane):
+        return 10 + 100 * rank + lane
 
     def add(rank, lane, op, begin, length, layer):
-        events.append({"ph": "X", "name": op, "cat": "op", "pid": rank, "tid": lane, "ts": 1e6 + begin, "dur": length,
+        events.append({"ph": "X", "name": op, "cat": "op", "pid": rank, "tid": track(rank, lane), "ts": 1e6 + begin, "dur": length,
                        "args": {"layer": layer}})
         return begin + length
 
     for rank in range(num_ranks):
         events.append({"ph": "M", "name": "process_name", "pid": rank, "args": {"name": f"rank {rank}"}})
-        for lane, name in lanes.items():
-            events.append({"ph": "M", "name": "thread_name", "pid": rank, "tid": lane, "args": {"name": name}})
+        for lane, name in enumerate(lanes):
+            events.append({"ph": "M", "name": "thread_name", "pid": rank, "tid": track(rank, lane), "args": {"name": name}})
         now = 0.0
         for layer in range(num_layers):
             for op, length in ("rms_norm", 90), ("linear", 700), ("rope", 80), ("attention", 1900 + 120 * rank), ("gate", 150):
@@ -104,4 +107,4 @@ def timeline(num_ranks=2, num_layers=4):
                 computed = add(rank, 0, "local_reduce", computed, 50, layer)
                 home = add(rank, 2, "all_to_all", max(home, computed), 300, layer)
             now = add(rank, 0, "unpack_sum", home, 110, layer)
-    return {"displayTimeUnit": "ms", "traceEvents": events}
+    return {"displayTimeUnit": "ms", "otherData": {"case": "eps chunks=4"}, "traceEvents": events}

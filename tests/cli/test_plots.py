@@ -78,7 +78,7 @@ def test_charts_say_what_they_show(report, timeline, tmp_path):
     phases = texts_of(tmp_path / "phases.svg")
     assert {"expert_gemm", "all_to_all", "attention", "33 % exposed", "time of the pass"} <= set(phases)
     lanes = texts_of(tmp_path / "lanes.svg")
-    assert {"rank 0  compute", "rank 1  combine", "Layer 2", "expert_gemm"} <= set(lanes)
+    assert {"Lanes over time: eps chunks=4", "rank 0  compute", "rank 1  combine", "Layer 2", "expert_gemm"} <= set(lanes)
 
 
 def test_the_same_input_gives_the_same_svg(report, tmp_path):
