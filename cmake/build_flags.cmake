@@ -17,10 +17,11 @@ if(EPS_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
 endif()
 
 add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wconversion)
-# Sanitizer presets turn this off: instrumented code gives false warnings about uninitialised values.
-option(EPS_WERROR "Warnings are errors" ON)
-if(EPS_WERROR)
-    add_compile_options(-Werror)
-endif()
+# Warnings that depend on what the optimiser sees differ by version and by sanitizer and are often false: they are
+# shown, but stop nobody's build. -Wrestrict is wrong for std::string at -O3 in gcc 12.
+add_compile_options(-Werror -Wno-restrict)
+foreach(warning IN ITEMS maybe-uninitialized array-bounds stringop-overflow stringop-overread dangling-pointer)
+    add_compile_options(-Wno-error=${warning})
+endforeach()
 # Sums have one fixed order and rounding everywhere; only lib/kernels/*_cpu.cpp may fuse multiply and add.
 add_compile_options(-ffp-contract=off)
