@@ -2,12 +2,12 @@
 
 #include "app/list.hpp"
 #include "base/error.hpp"
+#include "eps_version.hpp"
 
 #include <cmath>
 #include <utility>
 
 #include <CLI/CLI.hpp>
-#include <eps_version.hpp>
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 

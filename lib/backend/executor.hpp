@@ -17,9 +17,12 @@ class Executor {
   public:
     virtual ~Executor() = default;
 
-    /// The next passes run ops of `plan`, made with `tables`; both outlive the executor. No pass is under
+    /// The next passes run ops of `plan`, made with `tables`; both live until unbind() or longer than the executor. No pass is under
     /// way.
     virtual void bind(const plan::RankPlan& plan, const schedule::Tables& tables) = 0;
+
+    /// Forgets a case whose plan is about to go, and its inputs.
+    virtual void unbind(const plan::RankPlan& plan) = 0;
 
     /// Forgets the ops of the last pass. With `traced` every op leaves a span.
     virtual void begin_pass(bool traced) = 0;

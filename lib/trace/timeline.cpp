@@ -58,28 +58,29 @@ std::vector<Span> ordered(const RankTrace& trace, std::int64_t rank) {
     return spans;
 }
 
+constexpr std::int64_t kGapNs = 1'000'000;  // between the passes of two cases
+
 class Writer {
   public:
-    explicit Writer(const Timeline& timeline) : timeline_(timeline) {
-        text_ = fmt::format(
-            "{{\"displayTimeUnit\": \"ms\",\n\"otherData\": {{\"case\": {}}},\n\"traceEvents\": [",
-            json_text(timeline.case_name));
-        for (std::size_t rank = 0; rank < timeline.ranks.size(); ++rank)
-            write_names(static_cast<std::int64_t>(rank));
-        for (std::size_t rank = 0; rank < timeline.ranks.size(); ++rank)
-            write_events(static_cast<std::int64_t>(rank));
+    explicit Writer(const std::vector<Timeline>& timelines) {
+        for (const Timeline& timeline : timelines) {
+            num_ranks_ = std::max(num_ranks_, std::ssize(timeline.ranks));
+            for (const RankTrace& trace : timeline.ranks)
+                for (const plan::Lane& lane : trace.lanes)
+                    if (std::ranges::find(tracks_, lane.name) == tracks_.end()) tracks_.push_back(lane.name);
+        }
+        text_ = "{\"displayTimeUnit\": \"ms\",\n\"traceEvents\": [";
+        for (std::int64_t rank = 0; rank < num_ranks_; ++rank)
+            write_names(rank, timelines.front().ranks[static_cast<std::size_t>(rank)].host);
+        for (const Timeline& timeline : timelines) write_pass(timeline);
         text_ += "\n]}\n";
     }
 
     std::string take() { return std::move(text_); }
 
   private:
-    const RankTrace& trace_of(std::int64_t rank) const {
-        return timeline_.ranks[static_cast<std::size_t>(rank)];
-    }
-
-    std::int64_t track(std::int64_t rank, std::int64_t lane) const {
-        return track_of(rank, lane, static_cast<std::int64_t>(timeline_.ranks.size()));
+    std::int64_t track(std::int64_t rank, const std::string& name) const {
+        return track_of(rank, std::ranges::find(tracks_, name) - tracks_.begin(), num_ranks_);
     }
 
     void line(const std::string& event) {
@@ -93,53 +94,65 @@ class Writer {
                          name, rank, track_id, args));
     }
 
-    void write_names(std::int64_t rank) {
-        const RankTrace& trace = trace_of(rank);
-        const std::string name =
-            trace.host.empty() ? fmt::format("rank {}", rank) : fmt::format("rank {} ({})", rank, trace.host);
-        metadata("process_name", rank, track(rank, 0), fmt::format("\"name\": {}", json_text(name)));
-        metadata("process_sort_index", rank, track(rank, 0), fmt::format("\"sort_index\": {}", rank));
-        for (std::size_t i = 0; i < trace.lanes.size(); ++i) {
-            const auto lane = static_cast<std::int64_t>(i);
-            metadata("thread_name", rank, track(rank, lane),
-                     fmt::format("\"name\": {}", json_text(trace.lanes[i].name)));
-            metadata("thread_sort_index", rank, track(rank, lane), fmt::format("\"sort_index\": {}", lane));
+    void write_names(std::int64_t rank, const std::string& host) {
+        const std::string name = host.empty() ? fmt::format("rank {}", rank) : fmt::format("rank {} ({})", rank, host);
+        metadata("process_name", rank, track(rank, kCaseTrack), fmt::format("\"name\": {}", json_text(name)));
+        metadata("process_sort_index", rank, track(rank, kCaseTrack), fmt::format("\"sort_index\": {}", rank));
+        for (std::size_t i = 0; i < tracks_.size(); ++i) {
+            metadata("thread_name", rank, track(rank, tracks_[i]), fmt::format("\"name\": {}", json_text(tracks_[i])));
+            metadata("thread_sort_index", rank, track(rank, tracks_[i]), fmt::format("\"sort_index\": {}", i));
         }
     }
 
-    void write_events(std::int64_t rank) {
-        const RankTrace& trace = trace_of(rank);
+    void event(std::string_view name, std::string_view category, std::int64_t rank, const std::string& track_name,
+               std::int64_t begin_ns, std::int64_t duration_ns, const std::string& args) {
+        line(fmt::format("{{\"ph\": \"X\", \"name\": {}, \"cat\": \"{}\", \"pid\": {}, \"tid\": {}, \"ts\": {}, "
+                         "\"dur\": {}, \"args\": {{{}}}}}",
+                         json_text(name), category, rank, track(rank, track_name), microseconds(pass_begin_ns_ + begin_ns),
+                         microseconds(duration_ns), args));
+    }
+
+    void write_pass(const Timeline& timeline) {
+        std::int64_t length_ns = 0;
+        for (const RankTrace& trace : timeline.ranks)
+            for (const Span& span : trace.spans) length_ns = std::max(length_ns, span.end_ns - trace.begin_ns);
+        for (std::size_t rank = 0; rank < timeline.ranks.size(); ++rank) {
+            event(timeline.case_name, "case", static_cast<std::int64_t>(rank), kCaseTrack, 0, length_ns, "");
+            write_ops(timeline.ranks[rank], static_cast<std::int64_t>(rank));
+        }
+        pass_begin_ns_ += length_ns + kGapNs;
+    }
+
+    void write_ops(const RankTrace& trace, std::int64_t rank) {
         for (const Span& span : ordered(trace, rank)) {
+            const plan::Lane& lane = trace.lanes[static_cast<std::size_t>(span.lane)];
             std::string args = fmt::format("\"op\": {}", span.op);
             if (span.layer >= 0) args += fmt::format(", \"layer\": {}", span.layer);
             args += fmt::format(", \"micro_batch\": {}", span.micro_batch);
-            if (span.op >= 0 && static_cast<std::size_t>(span.op) < trace.op_texts.size()) {
-                args += fmt::format(", \"text\": {}",
-                                    json_text(trace.op_texts[static_cast<std::size_t>(span.op)]));
-            }
-            line(fmt::format(
-                "{{\"ph\": \"X\", \"name\": \"{}\", \"cat\": \"{}\", \"pid\": {}, \"tid\": {}, \"ts\": {}, "
-                "\"dur\": {}, \"args\": {{{}}}}}",
-                plan::kOpNames[span.kind],
-                trace.lanes[static_cast<std::size_t>(span.lane)].exchange ? "exchange" : "compute", rank,
-                track(rank, span.lane), microseconds(span.begin_ns - trace.begin_ns),
-                microseconds(span.end_ns - span.begin_ns), args));
+            if (span.op >= 0 && static_cast<std::size_t>(span.op) < trace.op_texts.size())
+                args += fmt::format(", \"text\": {}", json_text(trace.op_texts[static_cast<std::size_t>(span.op)]));
+            event(plan::kOpNames[span.kind], lane.exchange ? "exchange" : "compute", rank, lane.name,
+                  span.begin_ns - trace.begin_ns, span.end_ns - span.begin_ns, args);
         }
     }
 
-    const Timeline& timeline_;
+    inline static const std::string kCaseTrack = "case";
+
+    std::int64_t num_ranks_ = 0;
+    std::vector<std::string> tracks_ = {kCaseTrack};
+    std::int64_t pass_begin_ns_ = 0;
     std::string text_;
     bool first_ = true;
 };
 
 }  // namespace
 
-std::string timeline_text(const Timeline& timeline) {
-    return Writer(timeline).take();
+std::string timeline_text(const std::vector<Timeline>& timelines) {
+    return Writer(timelines).take();
 }
 
-void write_timeline(const std::string& path, bool overwrite, const Timeline& timeline) {
-    write_output_file(path, "timeline", overwrite, timeline_text(timeline));
+void write_timeline(const std::string& path, bool overwrite, const std::vector<Timeline>& timelines) {
+    write_output_file(path, "timeline", overwrite, timeline_text(timelines));
 }
 
 }  // namespace eps::trace

@@ -1,5 +1,6 @@
-// A traced pass of all ranks as a Chrome trace, which Perfetto (ui.perfetto.dev) opens: a process is a rank,
-// a track is a lane, an event is an op. Files end in .trace.json.
+// Traced passes of all ranks as a Chrome trace, which Perfetto (ui.perfetto.dev) opens: a process is a rank,
+// a track is a lane, an event is an op. The passes of several cases follow one another, each under an event
+// of its own on the track "case". Files end in .trace.json.
 #pragma once
 
 #include "plan/plan.hpp"
@@ -26,13 +27,14 @@ struct Timeline {
     std::vector<RankTrace> ranks;
 };
 
-/// The document: process and track names with their order, then one complete event ("X") per span, by begin;
+/// The document: of each process the tracks "case" and the lanes of all passes, in the order in which they first
+/// appear; process and track names with their order, then one complete event ("X") per span, by begin;
 /// pid = rank, ts and dur in microseconds with three decimals, `args` {op, layer, micro_batch, text}, where
 /// they apply. Error internal: ops of a lane overlap, or a lane or kind that does not exist.
-std::string timeline_text(const Timeline& timeline);
+std::string timeline_text(const std::vector<Timeline>& timelines);
 
 /// Writes it to `path`, whole or not at all. Throws as OutputFile (Error usage when the path exists and not
 /// `overwrite`).
-void write_timeline(const std::string& path, bool overwrite, const Timeline& timeline);
+void write_timeline(const std::string& path, bool overwrite, const std::vector<Timeline>& timelines);
 
 }  // namespace eps::trace

@@ -62,14 +62,22 @@ Timeline sample() {
 std::vector<json> events(const json& document, const std::string& phase) {
     std::vector<json> found;
     for (const json& event : document.at("traceEvents")) {
-        if (event.at("ph") == phase) found.push_back(event);
+        if (event.at("ph") == phase && event.value("cat", "") != "case") found.push_back(event);
     }
     return found;
 }
 
+std::vector<json> cases(const json& document) {
+    std::vector<json> found;
+    for (const json& event : document.at("traceEvents"))
+        if (event.value("cat", "") == "case") found.push_back(event);
+    return found;
+}
+
 TEST_CASE("every span is a complete event with its rank, lane, times and details") {
-    const json document = json::parse(timeline_text(sample()));
-    CHECK(document.at("otherData").at("case") == "eps chunks=4 \"quoted\"");
+    const json document = json::parse(timeline_text({sample()}));
+    REQUIRE(cases(document).size() == 2);
+    CHECK(cases(document)[1].at("name") == "eps chunks=4 \"quoted\"");
     const std::vector<json> spans = events(document, "X");
     REQUIRE(spans.size() == 6);
     CHECK(spans[0].at("name") == "embed");
@@ -93,7 +101,7 @@ TEST_CASE("every span is a complete event with its rank, lane, times and details
 }
 
 TEST_CASE("processes and tracks have names, an order, and ids that viewers do not confuse") {
-    const json document = json::parse(timeline_text(sample()));
+    const json document = json::parse(timeline_text({sample()}));
     std::map<std::pair<int, int>, std::string> track_names;
     std::map<std::pair<int, int>, int> track_order;
     std::map<int, std::string> process_names;
@@ -112,9 +120,9 @@ TEST_CASE("processes and tracks have names, an order, and ids that viewers do no
             track_order[{pid, tid}] = event.at("args").at("sort_index");
     }
     CHECK(process_names == std::map<int, std::string>{{0, "rank 0 (box)"}, {1, "rank 1 (box)"}});
-    REQUIRE(track_names.size() == 4);
+    REQUIRE(track_names.size() == 6);
     for (const auto& [track, name] : track_names) {
-        CHECK(track_order.at(track) == (name == "compute" ? 0 : 1));
+        CHECK(track_order.at(track) == (name == "case" ? 0 : name == "compute" ? 1 : 2));
         CHECK(processes.count(track.second) == 0);
         CHECK(track.second > 0);
     }
@@ -124,36 +132,53 @@ TEST_CASE("processes and tracks have names, an order, and ids that viewers do no
     }
 }
 
+TEST_CASE("the passes of several cases follow one another on the same tracks") {
+    Timeline second = sample();
+    second.case_name = "ep";
+    for (RankTrace& rank : second.ranks) rank.lanes[1].name = "combine";
+    const json document = json::parse(timeline_text({sample(), second}));
+    const std::vector<json> passes = cases(document);
+    REQUIRE(passes.size() == 4);
+    const double end = passes[0].at("ts").get<double>() + passes[0].at("dur").get<double>();
+    CHECK(passes[2].at("name") == "ep");
+    CHECK(passes[2].at("ts").get<double>() > end);
+    std::set<std::string> tracks;
+    for (const json& event : events(document, "M"))
+        if (event.at("name") == "thread_name") tracks.insert(event.at("args").at("name"));
+    CHECK(tracks == std::set<std::string>{"case", "compute", "dispatch", "combine"});
+    CHECK(events(document, "X").size() == 12);
+}
+
 TEST_CASE("ops that overlap on a lane are refused, ops that touch are not") {
     Timeline timeline = sample();
-    CHECK_NOTHROW(timeline_text(timeline));
+    CHECK_NOTHROW(timeline_text({timeline}));
     timeline.ranks[1].spans[2].begin_ns -= 1;
-    CHECK_THROWS_WITH(timeline_text(timeline), "rank 1: ops 0 and 1 ran at the same time on lane compute");
+    CHECK_THROWS_WITH(timeline_text({timeline}), "rank 1: ops 0 and 1 ran at the same time on lane compute");
     timeline = sample();
     timeline.ranks[0].spans[0].lane = 2;
-    CHECK_THROWS_AS(timeline_text(timeline), Error);
+    CHECK_THROWS_AS(timeline_text({timeline}), Error);
 }
 
 TEST_CASE("a pass without ops is a document without events") {
-    CHECK(events(json::parse(timeline_text({"ep", {}})), "X").empty());
+    CHECK(events(json::parse(timeline_text({{"ep", {}}})), "X").empty());
 }
 
 TEST_CASE("the file is written whole, and nothing is replaced unasked") {
     std::string folder = (std::filesystem::temp_directory_path() / "eps-timeline-XXXXXX").string();
     REQUIRE(mkdtemp(folder.data()) != nullptr);
     const std::string path = folder + "/new/pass.trace.json";
-    write_timeline(path, false, sample());
+    write_timeline(path, false, {sample()});
     std::stringstream text;
     text << std::ifstream(path).rdbuf();
-    CHECK(text.str() == timeline_text(sample()));
+    CHECK(text.str() == timeline_text({sample()}));
     try {
-        write_timeline(path, false, {"ep", {}});
+        write_timeline(path, false, {{"ep", {}}});
         FAIL("an existing timeline was replaced");
     } catch (const Error& error) {
         CHECK(error.status() == Exit::usage);
         CHECK_THAT(error.what(), contains_text("timeline") && contains_text("exists"));
     }
-    write_timeline(path, true, {"ep", {}});
+    write_timeline(path, true, {{"ep", {}}});
     CHECK(std::filesystem::file_size(path) < text.str().size());
     int num_files = 0;
     for (const auto& entry : std::filesystem::directory_iterator(folder + "/new"))

@@ -99,6 +99,12 @@ void CpuExecutor::bind(const plan::RankPlan& plan, const schedule::Tables& table
         if (binding.storage[i] != nullptr) grow(static_cast<plan::BufferId>(i), plan.buffers[i].rows);
 }
 
+void CpuExecutor::unbind(const plan::RankPlan& plan) {
+    finish();
+    for (auto& lane : lanes_) lane->last = -1;
+    bindings_.erase(&plan);
+}
+
 // Makes room for at least `rows`, keeping what is there, and tells the bound case where it is.
 void CpuExecutor::grow(plan::BufferId id, std::int64_t rows) {
     const plan::Buffer& buffer = plan_->buffers[at(id)];

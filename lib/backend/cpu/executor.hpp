@@ -43,6 +43,7 @@ class CpuExecutor : public Executor {
     ~CpuExecutor() override;
 
     void bind(const plan::RankPlan& plan, const schedule::Tables& tables) override;
+    void unbind(const plan::RankPlan& plan) override;
     void begin_pass(bool traced) override;
     void submit(Range ops) override;
     void wait(plan::OpId op) override;

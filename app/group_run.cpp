@@ -1,0 +1,184 @@
+#include "app/group_run.hpp"
+
+#include "app/results.hpp"
+#include "backend/cpu/executor.hpp"
+#include "comm/collectives.hpp"
+#include "measure/rounds.hpp"
+
+#include <cstring>
+
+#include <fmt/format.h>
+
+namespace eps {
+
+namespace {
+
+constexpr std::int64_t kTracedPasses = 3;  // the middle one by duration is kept
+
+class GroupRun {
+  public:
+    GroupRun(const config::RunConfig& config, const Launch& launch, const CaseGroup& group, report::Progress& progress)
+        : config_(config), launch_(launch), group_(group), progress_(progress) {}
+
+    void load_weights(const checkpoint::WeightSource& source) {
+        show(*group_.front(), "weights");
+        launch_.board->set_phase("weights", comm::Patience::unlimited);
+        const LiveCase& first = *group_.front();
+        const schedule::Tables& tables = first.runner->tables();
+        agree(*launch_.world, [&] {
+            weights_ = std::make_unique<backend::cpu::Weights>(tables.weights, first.config.dtype, source, *launch_.kernels, memory_);
+        });
+        weights_finite_ = comm::max_over_ranks(*launch_.world, static_cast<std::int64_t>(!weights_->finite())) == 0;
+        backend::cpu::ExecutorSetup setup{.world = launch_.world,
+                                          .weights = weights_.get(),
+                                          .kernels = launch_.kernels,
+                                          .memory = &memory_,
+                                          .threads = launch_.threads,
+                                          .board = launch_.board,
+                                          .on_failure = [world = launch_.world](const std::exception& error) { end_run(*world, error); }};
+        executor_ = std::make_unique<backend::cpu::CpuExecutor>(setup, first.config.placement);
+    }
+
+    void validate(const backend::Prompts& prompts, Validation& validation) {
+        for (LiveCase* live : group_) {
+            launch_.board->set_case(live->config.name);
+            launch_.board->set_phase("validation", comm::Patience::unlimited);
+            show(*live, "validation");
+            bind(*live);
+            live->inputs = std::make_unique<backend::Inputs>(prompts, *live->runner);
+            live->inputs->write(*executor_);
+            if (live->config.schedule.oracle) learn_counts(prompts, *live);
+            if (!weights_finite_) live->result.invalid_reasons.emplace_back("the weights hold NaN or infinite values");
+            validation.prove(*live, *executor_);
+        }
+    }
+
+    void measure() {
+        launch_.board->set_phase("measurement");
+        const config::Measure& asked = config_.measure;
+        const measure::StoppingRule rule{.warmup = asked.warmup,
+                                         .min_repetitions = asked.min_repetitions,
+                                         .max_repetitions = asked.max_repetitions,
+                                         .max_seconds = asked.max_seconds,
+                                         .relative_ci = asked.relative_ci};
+        std::vector<std::vector<double>> seconds(group_.size());
+        measure::measure_in_rounds(std::ssize(group_), rule, [&](std::int64_t case_idx, measure::Pass pass) {
+            LiveCase& live = *group_[static_cast<std::size_t>(case_idx)];
+            std::vector<double>& samples = seconds[static_cast<std::size_t>(case_idx)];
+            const bool timed = pass == measure::Pass::timed;
+            launch_.board->set_case(live.config.name);
+            show(live, timed ? "measuring" : "warm-up", std::ssize(samples), asked.max_repetitions);
+            const double elapsed = timed_pass(live, false);
+            if (timed) samples.push_back(elapsed);
+            if (timed && rule.enough(samples)) check_hash(live);
+            return elapsed;
+        });
+        for (std::size_t i = 0; i < group_.size(); ++i) {
+            add_measurement(rule, seconds[i], group_[i]->result);
+        }
+    }
+
+    void trace(std::vector<CaseTrace>& traces) {
+        launch_.board->set_phase("tracing");
+        for (LiveCase* live : group_) {
+            launch_.board->set_case(live->config.name);
+            show(*live, "tracing");
+            std::vector<std::pair<double, std::vector<trace::Span>>> passes;
+            for (std::int64_t i = 0; i < kTracedPasses; ++i) {
+                const double seconds = timed_pass(*live, true);
+                passes.emplace_back(seconds, executor_->take_spans());
+                // Times count from the start of the pass, the same moment on all ranks but for the barrier.
+                for (trace::Span& span : passes.back().second) {
+                    span.begin_ns -= pass_begin_ns_;
+                    span.end_ns -= pass_begin_ns_;
+                }
+            }
+            std::ranges::sort(passes, {}, &std::pair<double, std::vector<trace::Span>>::first);
+            const std::vector<trace::Span>& mine = passes[passes.size() / 2].second;
+            const auto gathered = comm::gather_bytes(*launch_.world, 0, std::as_bytes(std::span(mine)));
+            CaseTrace trace{.case_name = live->config.name, .lanes = live->runner->plan().lanes, .spans = {}};
+            for (const comm::Bytes& bytes : gathered) {
+                const std::size_t at = trace.spans.size();
+                trace.spans.resize(at + bytes.size() / sizeof(trace::Span));
+                std::memcpy(trace.spans.data() + at, bytes.data(), bytes.size());
+            }
+            add_ranks(*launch_.world, *live, weights_->bytes(), executor_->peak_bytes(), live->result);
+            if (!launch_.speaks()) continue;
+            add_phases(live->runner->plan(), trace.spans, launch_.world->size(), live->result);
+            traces.push_back(std::move(trace));
+        }
+    }
+
+  private:
+    void bind(LiveCase& live) { executor_->bind(live.runner->plan(), live.runner->tables()); }
+
+    void show(const LiveCase& live, const std::string& phase, std::int64_t num_passes = 0, std::int64_t max_passes = 0) {
+        const auto place = std::ranges::find(config_.cases, live.config.name, &config::Case::name) - config_.cases.begin();
+        progress_.show({.case_idx = place,
+                        .num_cases = std::ssize(config_.cases),
+                        .case_name = live.config.name,
+                        .phase = phase,
+                        .num_passes = num_passes,
+                        .max_passes = max_passes,
+                        .eta_seconds = {}});
+    }
+
+    // From leaving the barrier to the last op, on the slowest rank.
+    double timed_pass(LiveCase& live, bool traced) {
+        bind(live);
+        live.inputs->write_rows(*executor_);
+        launch_.world->barrier();
+        pass_begin_ns_ = comm::steady_now_ns();
+        live.runner->run(*executor_, traced);
+        const double seconds = static_cast<double>(comm::steady_now_ns() - pass_begin_ns_) * 1e-9;
+        return comm::max_over_ranks(*launch_.world, seconds);
+    }
+
+    // Known counts come from a pass that does not know them.
+    void learn_counts(const backend::Prompts& prompts, LiveCase& live) {
+        schedule::PassSetup asking = live.runner->tables().setup;
+        asking.schedule.oracle = false;
+        backend::PassRunner runner(asking, launch_.world->rank());
+        executor_->bind(runner.plan(), runner.tables());
+        backend::Inputs inputs(prompts, runner);
+        inputs.write(*executor_);
+        inputs.write_rows(*executor_);
+        launch_.world->barrier();
+        runner.run(*executor_, false);
+        executor_->unbind(runner.plan());
+        bind(live);
+        live.runner->know_counts(*executor_, runner.counts());
+    }
+
+    // After a case's last timed repetition: it computed what was validated.
+    void check_hash(LiveCase& live) {
+        const bool changed = hash_outputs(live, *executor_).hash != live.output_hash;
+        if (comm::max_over_ranks(*launch_.world, static_cast<std::int64_t>(changed)) != 0)
+            live.result.invalid_reasons.emplace_back("the last repetition's outputs differ from those that were validated");
+    }
+
+    const config::RunConfig& config_;
+    const Launch& launch_;
+    const CaseGroup& group_;
+    report::Progress& progress_;
+    backend::cpu::MemoryCount memory_;
+    std::unique_ptr<backend::cpu::Weights> weights_;
+    std::unique_ptr<backend::cpu::CpuExecutor> executor_;
+    bool weights_finite_ = true;
+    std::int64_t pass_begin_ns_ = 0;
+};
+
+}  // namespace
+
+void run_group(const config::RunConfig& config, const backend::Prompts& prompts, const checkpoint::WeightSource& source,
+               const Launch& launch, const CaseGroup& group, Validation& validation, report::Progress& progress,
+               std::vector<CaseTrace>& traces) {
+    GroupRun run(config, launch, group, progress);
+    run.load_weights(source);
+    run.validate(prompts, validation);
+    run.measure();
+    run.trace(traces);
+    for (LiveCase* live : group) live->inputs.reset();
+}
+
+}  // namespace eps

@@ -1,0 +1,5 @@
+#include "app/program.hpp"
+
+int main(int argc, char** argv) {
+    return eps::run_program(argc, argv, eps::kernels::cpu_kernels());
+}

@@ -1,0 +1,272 @@
+#include "app/program.hpp"
+
+#include "app/group_run.hpp"
+#include "app/options.hpp"
+#include "app/prediction.hpp"
+#include "app/results.hpp"
+#include "base/json.hpp"
+#include "base/output_path.hpp"
+#include "checkpoint/checkpoint.hpp"
+#include "checkpoint/synthetic.hpp"
+#include "comm/collectives.hpp"
+#include "comm/mpi.hpp"
+#include "comm/watchdog.hpp"
+#include "report/environment.hpp"
+#include "report/report_file.hpp"
+#include "report/sha256.hpp"
+#include "report/table.hpp"
+#include "trace/timeline.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <set>
+
+#include <eps_version.hpp>
+#include <unistd.h>
+
+namespace eps {
+
+namespace {
+
+// Before MPI is up only the environment of the launcher tells ranks apart.
+bool first_rank_before_mpi() {
+    for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"})
+        if (const char* rank = std::getenv(name)) return std::atoi(rank) == 0;
+    return true;
+}
+
+// Several ranks on a host must not spin: a waiting OpenMP team costs its neighbours their cores. The OpenMP library reads its
+// settings when it is loaded, so the program starts over once with them set.
+void restart_with_quiet_threads(char** argv) {
+    const char* local_size = std::getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
+    if (local_size == nullptr || std::atoi(local_size) < 2 || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
+    setenv("OMP_WAIT_POLICY", "passive", 1);
+    execv("/proc/self/exe", argv);
+}
+
+// This rank's threads: those asked for, or its share of the cores it may run on.
+void share_cores(Launch& launch, std::vector<std::int64_t> cpus) {
+    std::string mine = launch.host;
+    for (const std::int64_t cpu : cpus) mine += " " + std::to_string(cpu);
+    const auto all = comm::all_gather_strings(*launch.world, mine);
+    const auto sharing = std::ranges::count(all, mine);  // ranks that are bound alike
+    const auto cores = std::ssize(cpus);
+    launch.cores_share = std::max<std::int64_t>(1, cores / sharing);
+    launch.cores_shared = sharing > cores;
+    const char* asked = std::getenv("OMP_NUM_THREADS");
+    const int threads = asked != nullptr ? std::atoi(asked) : 0;
+    launch.threads = threads > 0 ? threads : static_cast<int>(launch.cores_share);
+}
+
+report::Report start_report(const config::RunConfig& config, const Launch& launch, const comm::MpiWorld& mpi,
+                            const std::vector<std::string>& argv, const std::string& utc, const std::vector<std::int64_t>& cpus) {
+    report::Report report;
+    report.tool = {.name = "eps-bench",
+                   .version = std::string(kVersion),
+                   .git_sha = std::string(kGitSha),
+                   .git_dirty = kGitDirty,
+                   .build = {std::string(kBuildType), std::string(kCompiler)}};
+    report.run = {.id = report::new_run_id(),
+                  .utc_start = utc,
+                  .utc_end = "",
+                  .argv = argv,
+                  .config = config.resolved,
+                  .config_sha256 = report::sha256_hex(config.resolved),
+                  .interrupted = false};
+    report::Host host = report::this_host();
+    host.name = launch.host;
+    const report::RankPlace place{.rank = launch.world->rank(), .host = launch.host, .cpus = cpus, .threads = launch.threads, .device = {}};
+    report::add_ranks(report.environment, comm::all_gather_strings(*launch.world, report::encode(host, place)));
+    report.environment.mpi = mpi.library_version();
+    report.environment.blas = launch.kernels->name;
+    for (const DType dtype : {DType::f32, DType::bf16})
+        if (std::ranges::count(config.cases, dtype, &config::Case::dtype) > 0)
+            report.environment.blas += "; " + std::string(name_of(dtype)) + " " + launch.kernels->describe_gemm(dtype);
+    report.environment.env = report::allowed_variables();
+    return report;
+}
+
+class Program {
+  public:
+    Program(Launch launch, comm::MpiWorld& mpi, std::vector<std::string> argv)
+        : launch_(std::move(launch)), mpi_(mpi), argv_(std::move(argv)), cpus_(report::allowed_cpus()) {
+        share_cores(launch_, cpus_);
+    }
+
+    Exit run() {
+        const std::string utc = comm::broadcast_string(*launch_.world, 0, report::utc_now());
+        read_config(utc);
+        launch_.board->set_phase("preparation", comm::Patience::unlimited);
+        agree(*launch_.world, [&] { prompts_ = std::make_unique<backend::Prompts>(make_prompts(config_)); });
+        agree(*launch_.world, [&] { open_weights(); });
+        agree(*launch_.world, [&] { cases_ = make_cases(config_, *prompts_, launch_.world->rank()); });
+        const std::vector<CaseGroup> groups = make_groups(cases_);
+        check_resources(config_, *prompts_, groups, launch_);
+        if (launch_.options.dry_run || launch_.options.plan) return only_tell(groups);
+
+        report_ = start_report(config_, launch_, mpi_, argv_, utc, cpus_);
+        open_outputs();
+        Validation validation(config_, *prompts_, *source_, launch_, static_cast<int>(cpus_.size()));
+        for (const CaseGroup& group : groups) {
+            for (LiveCase* live : group) live->result = describe_case(config_, live->config, launch_);
+            run_group(config_, *prompts_, *source_, launch_, group, validation, *progress_, traces_);
+            finish_group(group);
+        }
+        return finish();
+    }
+
+    // The watchdog's last act on rank 0; any thread.
+    void keep_what_is_finished() {
+        if (const std::shared_ptr<report::ReportFile> file = std::atomic_load(&file_)) file->write_interrupted(report::utc_now());
+    }
+
+  private:
+    void read_config(const std::string& utc) {
+        std::string text;
+        agree(*launch_.world, [&] {
+            if (launch_.speaks()) text = read_text_file(launch_.options.config_path, Exit::usage);
+        });
+        text = comm::broadcast_string(*launch_.world, 0, text);
+        agree(*launch_.world, [&] {
+            config_ = config::make_run_config(text, launch_.options.config_path, launch_.options.sets, launch_.world->size(), utc);
+        });
+    }
+
+    void open_weights() {
+        source_ = config_.checkpoint_dir ? checkpoint::open_checkpoint(*config_.checkpoint_dir, config_.model)
+                                         : checkpoint::synthetic_weights(config_.model, config_.workload.seed);
+    }
+
+    Exit only_tell(const std::vector<CaseGroup>& groups) {
+        const std::string told = launch_.options.dry_run ? dry_run_text(config_, groups, launch_) : plan_text(groups, launch_);
+        if (launch_.speaks()) std::fputs(told.c_str(), stdout);
+        return Exit::ok;
+    }
+
+    void open_outputs() {
+        progress_ = std::make_unique<report::Progress>(launch_.speaks() && report::stderr_is_terminal());
+        agree(*launch_.world, [&] {
+            if (!launch_.speaks()) return;
+            const bool overwrite = launch_.options.overwrite;
+            if (config_.dump_path) check_output_path(*config_.dump_path, "dump", overwrite);
+            if (launch_.options.timeline_path) check_output_path(*launch_.options.timeline_path, "timeline", overwrite);
+            const auto file = std::make_shared<report::ReportFile>(config_.report_path, overwrite);
+            file->hold(report_);
+            std::atomic_store(&file_, file);
+        });
+    }
+
+    void finish_group(const CaseGroup& group) {
+        progress_->clear();
+        agree(*launch_.world, [&] {
+            if (!launch_.speaks()) return;
+            for (LiveCase* live : group) conclude(live->result);
+            // In the order of the config, whatever the order of groups.
+            report_.results.clear();
+            for (const auto& live : cases_) {
+                finished_.insert(group.begin(), group.end());
+                if (finished_.contains(live.get())) report_.results.push_back(live->result);
+            }
+            report_.run.utc_end = report::utc_now();
+            file_->write(report_);
+        });
+    }
+
+    Exit finish() {
+        Exit status = Exit::ok;
+        agree(*launch_.world, [&] {
+            if (!launch_.speaks()) return;
+            if (launch_.options.timeline_path) write_timelines();
+            std::printf("%s\nreport: %s\n", report::to_table(report_).c_str(), config_.report_path.c_str());
+            std::fflush(stdout);
+            for (const report::Result& result : report_.results)
+                if (!result.valid) status = Exit::invalid;
+        });
+        return static_cast<Exit>(comm::max_over_ranks(*launch_.world, static_cast<std::int64_t>(status)));
+    }
+
+    void write_timelines() {
+        std::vector<trace::Timeline> timelines;
+        for (const CaseTrace& trace : traces_) {
+            trace::Timeline& timeline = timelines.emplace_back();
+            timeline.case_name = trace.case_name;
+            for (std::int64_t rank = 0; rank < launch_.world->size(); ++rank) {
+                trace::RankTrace& of_rank = timeline.ranks.emplace_back();
+                of_rank.host = mpi_.hosts()[static_cast<std::size_t>(rank)];
+                of_rank.lanes = trace.lanes;
+                for (const trace::Span& span : trace.spans)
+                    if (span.rank == rank) of_rank.spans.push_back(span);
+            }
+        }
+        trace::write_timeline(*launch_.options.timeline_path, launch_.options.overwrite, timelines);
+    }
+
+    Launch launch_;
+    comm::MpiWorld& mpi_;
+    std::vector<std::string> argv_;
+    std::vector<std::int64_t> cpus_;
+    config::RunConfig config_;
+    std::unique_ptr<backend::Prompts> prompts_;
+    std::unique_ptr<checkpoint::WeightSource> source_;
+    std::vector<std::unique_ptr<LiveCase>> cases_;
+    std::set<const LiveCase*> finished_;
+    std::vector<CaseTrace> traces_;
+    report::Report report_;
+    std::shared_ptr<report::ReportFile> file_;
+    std::unique_ptr<report::Progress> progress_;
+};
+
+// With MPI up: runs, or says why not.
+Exit run_in_world(Launch launch, comm::MpiWorld& mpi, std::vector<std::string> argv) {
+    comm::Communicator& world = mpi.communicator();
+    comm::ProgressBoard& board = *launch.board;
+    const double op_timeout_s = launch.options.op_timeout_s;
+    Program program(std::move(launch), mpi, std::move(argv));
+    const comm::Watchdog watchdog(board, {.rank = world.rank(),
+                                          .host = mpi.hosts()[static_cast<std::size_t>(world.rank())],
+                                          .op_timeout_s = op_timeout_s,
+                                          .before_end = [&](std::string_view) { program.keep_what_is_finished(); },
+                                          .abort_run = [&](int status) { world.abort(status); }});
+    try {
+        return program.run();
+    } catch (const Error& error) {
+        // Errors are agreed on by all ranks: rank 0 speaks for them. What failed on one rank alone has ended the run already.
+        if (world.rank() == 0) std::fprintf(stderr, "eps-bench: %s\n", error.what());
+        return error.status();
+    }
+}
+
+}  // namespace
+
+int run_program(int argc, char** argv, const kernels::Kernels& kernels) {
+    Options options;
+    try {
+        options = parse_options(argc, argv);
+    } catch (const Error& error) {
+        if (first_rank_before_mpi()) std::fprintf(stderr, "eps-bench: %s\n", error.what());
+        return static_cast<int>(error.status());
+    }
+    if (!options.answer.empty()) {
+        if (first_rank_before_mpi()) std::fputs(options.answer.c_str(), stdout);
+        return static_cast<int>(Exit::ok);
+    }
+    restart_with_quiet_threads(argv);
+    comm::block_stop_signals();
+    comm::ProgressBoard board;
+    comm::MpiWorld mpi;
+    Launch launch{.world = &mpi.communicator(),
+                  .board = &board,
+                  .kernels = &kernels,
+                  .options = options,
+                  .host = mpi.hosts()[static_cast<std::size_t>(mpi.communicator().rank())]};
+    try {
+        return static_cast<int>(run_in_world(std::move(launch), mpi, {argv, argv + argc}));
+    } catch (const std::exception& error) {
+        end_run(mpi.communicator(), error);
+    }
+}
+
+}  // namespace eps
