@@ -1,8 +1,8 @@
 // The check accepts a correct pass in f32 and in bf16, and refuses every mistake that implementations of this
 // model are known to make.
-#include "mistaken_layer.hpp"
-#include "shipped_case.hpp"
 #include "tests/catch.hpp"
+#include "tests/validate/mistaken_layer.hpp"
+#include "tests/validate/shipped_case.hpp"
 
 #include <map>
 

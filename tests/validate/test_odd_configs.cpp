@@ -1,7 +1,7 @@
 // Configs that the two shipped cases do not cover, against float64 values from odd_configs.py.
-#include "formula_weights.hpp"
 #include "model/spec_json.hpp"
 #include "tests/catch.hpp"
+#include "tests/validate/formula_weights.hpp"
 #include "validate/reference.hpp"
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 // The check of a whole pass, and which kind a run gets.
-#include "mistaken_layer.hpp"
-#include "shipped_case.hpp"
 #include "tests/catch.hpp"
+#include "tests/validate/mistaken_layer.hpp"
+#include "tests/validate/shipped_case.hpp"
 #include "validate/pass_check.hpp"
 
 using namespace eps;

@@ -1,6 +1,6 @@
 // The reference pass against the values of transformers that the shipped cases hold.
-#include "shipped_case.hpp"
 #include "tests/catch.hpp"
+#include "tests/validate/shipped_case.hpp"
 #include "validate/arithmetic.hpp"
 #include "validate/attention.hpp"
 #include "validate/reference.hpp"

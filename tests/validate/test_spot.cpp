@@ -1,7 +1,7 @@
 // Spot checks give what the whole layer gives, within their budget, and catch mistakes.
-#include "mistaken_layer.hpp"
-#include "shipped_case.hpp"
 #include "tests/catch.hpp"
+#include "tests/validate/mistaken_layer.hpp"
+#include "tests/validate/shipped_case.hpp"
 #include "validate/spot.hpp"
 
 #include <set>
