@@ -1,6 +1,7 @@
-// No rank hangs and none dies silently: a thread that ends the run on SIGTERM, SIGINT or an op that makes no
-// progress. A killed peer shows under mpirun as SIGTERM, one second before SIGKILL: what must be on disk is
-// written within that.
+// No rank hangs and none dies silently: a thread that ends the run on SIGTERM, SIGINT, mpirun's notice, or an
+// op that makes no progress. How mpirun ends ranks, because it was told to or because one has died: SIGCONT
+// to all, one second later SIGTERM, and SIGKILL after another second or as soon as the first rank has gone.
+// So SIGCONT is the notice to act upon.
 #pragma once
 
 #include "comm/progress.hpp"
@@ -34,6 +35,8 @@ struct WatchdogOptions {
 
 /// Watches `board` while it lives. Prints one line to stderr, then
 /// - SIGTERM, SIGINT: before_end and _exit(128 + signal);
+/// - SIGCONT from the parent process, unless this process was suspended: before_end, waits for SIGTERM,
+/// _exit(143);
 /// - an op, or a stretch without an op, of more than `op_timeout_s` in a phase of limited patience:
 /// before_end and
 ///   abort_run(6). Ranks that only wait for others speak 2 s later than one that hangs by itself, so that the
@@ -49,13 +52,14 @@ class Watchdog {
   private:
     void watch();
     [[noreturn]] void end_by_signal(int signal);
+    [[noreturn]] void end_by_mpirun();
+    std::string state() const;
     void check_progress();
     void end_without_progress(const std::string& what, double waited_s, Waits waits);
     void say(const std::string& line);
 
     const ProgressBoard& board_;
     const WatchdogOptions options_;
-    std::int64_t continued_ns_ = 0;   // when the last SIGCONT came: mpirun sends one before it ends ranks
     std::int64_t not_before_ns_ = 0;  // start of the time that counts against ops
     std::int64_t last_look_ns_ = 0;
     std::atomic<bool> stop_ = false;

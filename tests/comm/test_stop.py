@@ -65,8 +65,8 @@ def test_a_killed_rank_ends_the_others_with_a_line_each(tmp_path):
     assert seconds < 10
     assert sorted(map(rank_of, lines)) == [0, 1, 3]
     for line in lines:
-        assert re.search(r"stopped by SIGTERM in phase measure of case ep, op \d+ all_to_all on lane dispatch, after", line)
-        assert "a rank has died" in line
+        assert re.search(r"stopped by mpirun, which was told to or has lost a rank, in phase measure of case ep, "
+                         r"(op \d+ \w+ on lane \w+|no op), after", line)
     assert kept.read_text().startswith("eps-bench: rank 0")
     run.assert_all_gone()
 
@@ -90,26 +90,27 @@ def test_a_stopped_rank_takes_the_others_along():
     seconds, status, lines = run.end()
     assert status == 128 + signal.SIGTERM
     assert seconds < 10
-    assert rank_of(lines[0]) == 1
+    assert re.match(r"eps-bench: rank 1 \(.*\) stopped by SIGTERM in phase measure of case ep, op", lines[0])
+    assert sorted(map(rank_of, lines)) == [0, 1, 2, 3]
     run.assert_all_gone()
 
 
 def test_a_rank_that_hangs_is_named_with_its_op():
-    run = Run(hang=3, timeout_s=2)
+    run = Run(hang=3, timeout_s=5)
     seconds, status, lines = run.end()
     assert status == 6
-    assert seconds < 15
+    assert seconds < 30
     assert re.match(r"eps-bench: rank 3 \(.*\): no progress for .* s in phase measure of case ep, "
                     r"op 20 expert_gemm on lane compute; a longer --op-timeout", lines[0])
     run.assert_all_gone()
 
 
 def test_a_suspended_rank_is_missed_by_those_who_wait_for_it():
-    run = Run(timeout_s=2)
+    run = Run(timeout_s=5)
     os.kill(run.pids[1], signal.SIGSTOP)
     seconds, status, lines = run.end()
     assert status == 6
-    assert seconds < 20
+    assert seconds < 30
     assert rank_of(lines[0]) != 1
     assert re.search(r"op \d+ all_to_all on lane dispatch, waiting for other ranks", lines[0])
     run.assert_all_gone()

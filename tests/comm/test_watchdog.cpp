@@ -88,7 +88,7 @@ TEST_CASE("SIGTERM ends the process with one line that names phase and op, and k
             const OpInProgress compute(&board, 0, "compute", "expert_gemm", 12, Waits::for_nobody);
             const OpInProgress exchange(&board, 1, "dispatch", "all_to_all", 17, Waits::for_peers);
             say_ready();
-            sleep_s(20);
+            sleep_s(60);
         },
         [](pid_t child) { kill(child, SIGTERM); });
     CHECK(end.status == 128 + SIGTERM);
@@ -97,26 +97,46 @@ TEST_CASE("SIGTERM ends the process with one line that names phase and op, and k
         contains_text("eps-bench: rank 2 (box) stopped by SIGTERM in phase measure of case eps n=4, "
                       "op 12 expert_gemm on lane compute and op 17 all_to_all on lane dispatch, after"));
     CHECK_THAT(end.text, contains_text("s\nkept\n"));
-    CHECK(end.seconds < 5);
+    CHECK(end.seconds < 30);
 }
 
-TEST_CASE("SIGINT is named, and so is mpirun's early notice") {
+TEST_CASE("SIGINT is named") {
     const End end = run_process(
         [] {
             ProgressBoard board;
             const Watchdog watchdog(board, options(100));
             board.set_phase("load weights", Patience::unlimited);
             say_ready();
-            sleep_s(20);
+            sleep_s(60);
         },
-        [](pid_t child) {
-            kill(child, SIGCONT);
-            sleep_s(0.2);
-            kill(child, SIGINT);
-        });
+        [](pid_t child) { kill(child, SIGINT); });
     CHECK(end.status == 128 + SIGINT);
     CHECK_THAT(end.text, contains_text("stopped by SIGINT in phase load weights, no op, after"));
-    CHECK_THAT(end.text, contains_text("because a rank has died"));
+}
+
+TEST_CASE("mpirun's notice is acted upon at once, and the end waits for its signal") {
+    const End end = run_process(
+        [] {
+            ProgressBoard board;
+            const Watchdog watchdog(board, options(100));
+            board.set_phase("measure");
+            const OpInProgress exchange(&board, 1, "dispatch", "all_to_all", 17, Waits::for_peers);
+            say_ready();
+            sleep_s(60);
+        },
+        [](pid_t child) {
+            kill(child, SIGCONT);  // this test is the parent, as mpirun is
+            sleep_s(0.5);
+            CHECK(waitpid(child, nullptr, WNOHANG) == 0);
+            kill(child, SIGTERM);
+        });
+    CHECK(end.status == 128 + SIGTERM);
+    CHECK_THAT(
+        end.text,
+        contains_text("eps-bench: rank 2 (box) stopped by mpirun, which was told to or has lost a rank, "
+                      "in phase measure, op 17 all_to_all on lane dispatch, after"));
+    CHECK_THAT(end.text, contains_text("s\nkept\n"));
+    CHECK(end.text.find("SIGTERM") == std::string::npos);
 }
 
 TEST_CASE("what fails while keeping is said, and the process ends all the same") {
@@ -127,7 +147,7 @@ TEST_CASE("what fails while keeping is said, and the process ends all the same")
             failing.before_end = [](std::string_view) { throw std::runtime_error("disk full"); };
             const Watchdog watchdog(board, failing);
             say_ready();
-            sleep_s(20);
+            sleep_s(60);
         },
         [](pid_t child) { kill(child, SIGTERM); });
     CHECK(end.status == 128 + SIGTERM);
@@ -140,14 +160,14 @@ TEST_CASE("an op without progress ends the run with status 6") {
         const Watchdog watchdog(board, options(0.3));
         board.set_phase("warm-up");
         const OpInProgress op(&board, 0, "compute", "expert_gemm", 12, Waits::for_nobody);
-        sleep_s(20);
+        sleep_s(60);
     });
     CHECK(end.status == 6);
     CHECK_THAT(end.text, contains_text("eps-bench: rank 2 (box): no progress for"));
     CHECK_THAT(end.text,
                contains_text("in phase warm-up, op 12 expert_gemm on lane compute; a longer --op-timeout"));
     CHECK_THAT(end.text, contains_text("\nkept\n"));
-    CHECK(end.seconds < 5);
+    CHECK(end.seconds < 30);
 }
 
 TEST_CASE("so does a stretch without any op") {
@@ -155,7 +175,7 @@ TEST_CASE("so does a stretch without any op") {
         ProgressBoard board;
         const Watchdog watchdog(board, options(0.3));
         board.set_phase("warm-up");
-        sleep_s(20);
+        sleep_s(60);
     });
     CHECK(end.status == 6);
     CHECK_THAT(end.text, contains_text("in phase warm-up, between ops"));
@@ -167,7 +187,7 @@ TEST_CASE("who waits for peers speaks later than who hangs") {
         const Watchdog watchdog(board, options(0.3));
         board.set_phase("warm-up");
         const OpInProgress op(&board, 1, "dispatch", "all_to_all", 17, Waits::for_peers);
-        sleep_s(20);
+        sleep_s(60);
     });
     CHECK(end.status == 6);
     CHECK(end.seconds > 2.2);
@@ -177,15 +197,15 @@ TEST_CASE("who waits for peers speaks later than who hangs") {
 TEST_CASE("short ops, and phases without a limit, go on for any time") {
     const End end = run_process([] {
         ProgressBoard board;
-        const Watchdog watchdog(board, options(0.6));
+        const Watchdog watchdog(board, options(2));
         board.set_phase("measure");
-        for (int i = 0; i < 30; ++i) {
+        for (int i = 0; i < 60; ++i) {
             const OpInProgress op(&board, 0, "compute", "linear", i, Waits::for_nobody);
             sleep_s(0.05);
         }
         board.set_phase("reference", Patience::unlimited);
         const OpInProgress op(&board, 0, "compute", "linear", 1, Waits::for_nobody);
-        sleep_s(1.5);
+        sleep_s(4);
         board.set_phase("measure");  // the time before does not count against the op under way
         sleep_s(0.2);
     });
@@ -220,7 +240,7 @@ TEST_CASE("a watchdog leaves at once when it is not needed any more") {
     });
     CHECK(end.status == 0);
     CHECK(end.text.empty());
-    CHECK(end.seconds < 4);
+    CHECK(end.seconds < 8);
 }
 
 }  // namespace
