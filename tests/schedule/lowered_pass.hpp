@@ -87,6 +87,14 @@ class LoweredPass {
         return pass;
     }
 
+    std::int64_t most_entries(std::int64_t rank) const {
+        return ranks_[static_cast<std::size_t>(rank)]->lowering.most_entries();
+    }
+    /// Most numbers or transfers that one segment of the rank appended.
+    std::int64_t most_appended(std::int64_t rank) const {
+        return ranks_[static_cast<std::size_t>(rank)]->most_appended;
+    }
+
     /// Lowers the pass of a rank once more, in the memory of the first time.
     void lower_again(std::int64_t rank) {
         Rank& again = *ranks_[static_cast<std::size_t>(rank)];
@@ -103,6 +111,7 @@ class LoweredPass {
         std::vector<eps::plan::Step> steps;
         std::vector<std::vector<std::int32_t>> counts;  // of the experts segments, in order
         std::size_t next_counts = 0;
+        std::int64_t most_appended = 0;
 
         Rank(const eps::schedule::PassSetup& setup, std::int64_t rank)
             : tables(make_tables(setup, rank, builder)), lowering(tables, builder), steps(pass(tables)) {}
@@ -118,7 +127,11 @@ class LoweredPass {
                     rank.counts.push_back(counts_for(rank, step.segment));
                 view = view_of(rank.tables, rank.counts[rank.next_counts++]);
             }
+            const std::int64_t numbers = rank.builder.mark_numbers(),
+                               transfers = rank.builder.mark_transfers();
             rank.lowering.lower(step.segment, view);
+            rank.most_appended = std::max({rank.most_appended, rank.builder.mark_numbers() - numbers,
+                                           rank.builder.mark_transfers() - transfers});
         }
     }
 
