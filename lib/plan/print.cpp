@@ -24,8 +24,10 @@ class OpText {
   public:
     OpText(const RankPlan& plan, std::string& text) : plan_(plan), text_(text) {}
 
-    void slice(const char*, Slice slice, Access access) {
-        if (access == Access::write && slice.buffer != kNoBuffer) written(slice.buffer, slice.rows);
+    void slice(const char* field, Slice slice, Access access) {
+        const bool sent = std::string_view(field) == "rows";  // point to point: all that there is to say
+        if ((access == Access::write || sent) && slice.buffer != kNoBuffer)
+            append(" {} {}:{}", name(slice.buffer), slice.rows.begin, slice.rows.end);
     }
     void buffer(const char*, BufferId buffer, Access access) {
         if (access == Access::write && buffer != kNoBuffer) append(" {}", name(buffer));
@@ -68,7 +70,6 @@ class OpText {
         return plan_.buffers[static_cast<std::size_t>(buffer)].name;
     }
     std::int64_t number(std::int64_t i) const { return plan_.numbers[static_cast<std::size_t>(i)]; }
-    void written(BufferId buffer, Range rows) { append(" {} {}:{}", name(buffer), rows.begin, rows.end); }
     void peers(Range transfers) {
         for (std::int64_t i = transfers.begin; i < transfers.end; ++i) {
             const Transfer& transfer = plan_.transfers[static_cast<std::size_t>(i)];
