@@ -193,9 +193,8 @@ Tolerance tolerance_of(DType dtype) {
         return {1e-4, 0x1p-24, "f32: sums in another order differ by about 4e-6; 25 times that"};
     if (dtype == DType::bf16)
         return {2e-2, 0x1p-9,
-                "bf16: ten roundings of 2^-9 on the longest path through a layer, all of the same sign; "
-                "about 6e-3 is "
-                "usual"};
+                "bf16: ten roundings of 2^-9 on the longest path of a layer, all of one sign; usual: 6e-3 to "
+                "1.2e-2"};
     throw Error(Exit::internal, "a dtype to check is f32 or bf16");
 }
 
