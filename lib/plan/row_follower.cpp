@@ -177,7 +177,7 @@ RowFollower::OnPart RowFollower::on_part(std::int32_t gate, std::int64_t owner, 
     const auto ids = ids_of(gate, owner).subspan(at(token * block_.top_k), at(block_.top_k));
     OnPart there;
     for (const std::int32_t id : ids) there.experts += experts.contains(id);
-    for (std::int64_t c = 0; c < pass_.num_chunks && there.experts > 0; ++c) {
+    for (std::int64_t c = 0; pass_.per_chunk && c < pass_.num_chunks; ++c) {
         const Range chunk = routing::chunk_of(experts, pass_.num_chunks, c);
         there.chunks += std::ranges::any_of(ids, [&](std::int32_t id) { return chunk.contains(id); });
     }
@@ -254,19 +254,20 @@ void RowFollower::travel(RankOp op, BufferId buffer, std::int64_t row, std::int6
         refuse(op, fmt::format("sends row {} of {}, which holds no row of this layer", row,
                                plan(op.rank).buffers[at(buffer)].name));
     OfOwner& owner = owners_[at(held.gate)][at(held.owner)];
-    const std::string whose = fmt::format("token {} of rank {}", held.token, held.owner);
+    const auto refuse_token = [&](const char* what, const std::string& where) {
+        refuse(op, fmt::format("takes {} token {} of rank {} {}", what, held.token, held.owner, where));
+    };
     if (held.stage == RowStage::sum) {
-        if (to != held.owner) refuse(op, fmt::format("takes a sum of {} to rank {}", whose, to));
+        if (to != held.owner) refuse_token("a sum of", fmt::format("to rank {}", to));
         const OnPart there = on_part(held.gate, held.owner, held.token, ranks_[at(op.rank)].position.ep);
         std::int64_t& home = owner.home[at(held.token * block_.num_ranks() + block_rank(op.rank))];
-        if (++home > (pass_.per_chunk ? there.chunks : 1))
-            refuse(op, fmt::format("takes {} home once too often", whose));
+        if (++home > (pass_.per_chunk ? there.chunks : 1)) refuse_token("a sum of", "home once too often");
         return;
     }
     const OnPart there = on_part(held.gate, held.owner, held.token, ranks_[at(to)].position.ep);
     std::int64_t& out = owner.out[at(held.token * block_.num_ranks() + block_rank(to))];
     if (++out > (pass_.dedup ? std::min<std::int64_t>(1, there.experts) : there.experts))
-        refuse(op, fmt::format("takes {} to rank {} once too often", whose, to));
+        refuse_token("a row of", fmt::format("to rank {} once too often", to));
 }
 
 }  // namespace eps::plan

@@ -59,7 +59,8 @@ class RowFollower {
 
     // What a token has on a part of the experts.
     struct OnPart {
-        std::int64_t experts = 0, chunks = 0;
+        std::int64_t experts = 0;
+        std::int64_t chunks = 0;  // counted with per_chunk only
     };
 
     const RankPlan& plan(std::int64_t rank) const {
