@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 
 namespace eps {
 
@@ -24,7 +25,7 @@ void agree(comm::Communicator& world, const std::function<void()>& work) {
     const auto status = static_cast<Exit>(std::stoi(first->substr(0, space)));
     const bool alike = std::ranges::all_of(all, [&](const std::string& text) { return text == *first; });
     const std::string who = alike ? "" : "rank " + std::to_string(first - all.begin()) + ": ";
-    throw Error(status, who + first->substr(space + 1));
+    throw AgreedError(status, who + first->substr(space + 1));
 }
 
 void end_run(comm::Communicator& world, const std::exception& error) {
@@ -33,6 +34,7 @@ void end_run(comm::Communicator& world, const std::exception& error) {
     std::fprintf(stderr, "eps-bench: rank %ld: %s\n", static_cast<long>(world.rank()), error.what());
     std::fflush(stderr);
     world.abort(static_cast<int>(status));
+    std::_Exit(static_cast<int>(status));
 }
 
 }  // namespace eps

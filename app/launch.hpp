@@ -2,6 +2,7 @@
 #pragma once
 
 #include "app/options.hpp"
+#include "base/error.hpp"
 #include "comm/communicator.hpp"
 #include "comm/progress.hpp"
 #include "kernels/kernels.hpp"
@@ -25,7 +26,13 @@ struct Launch {
     bool speaks() const { return world->rank() == 0; }
 };
 
-/// Runs `work` on every rank; if it throws Error anywhere, every rank throws the first one (by rank). `work` itself must not
+/// An error that every rank throws alike, so that one of them may speak for all.
+class AgreedError : public Error {
+  public:
+    using Error::Error;
+};
+
+/// Runs `work` on every rank; if it throws anywhere, every rank throws the first one (by rank) as AgreedError. `work` itself must not
 /// talk to other ranks.
 void agree(comm::Communicator& world, const std::function<void()>& work);
 

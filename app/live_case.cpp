@@ -4,16 +4,16 @@
 
 namespace eps {
 
-backend::Prompts make_prompts(const config::RunConfig& config) {
-    backend::Prompts prompts{workload::Batch(config.workload.sequence_lengths), nullptr, nullptr, config.workload.seed};
+std::unique_ptr<backend::Prompts> make_prompts(const config::RunConfig& config) {
+    auto prompts = std::make_unique<backend::Prompts>(config.workload.sequence_lengths, config.workload.seed);
     if (config.scope == schedule::Scope::model)
-        prompts.token_ids = workload::make_token_ids(config.workload.tokens, prompts.batch, config.model.vocab_size,
-                                                     config.workload.seed);
+        prompts->token_ids = workload::make_token_ids(config.workload.tokens, prompts->batch, config.model.vocab_size,
+                                                      config.workload.seed);
     std::vector<std::int64_t> layers;
     for (std::int64_t layer = 0; layer < config.model.num_layers; ++layer)
         if (config.model.is_moe(layer) && (config.scope != schedule::Scope::moe || layers.empty())) layers.push_back(layer);
-    prompts.forced = workload::make_forced_routing(config.workload.routing, config.model, config.workload.seed, layers,
-                                                   prompts.batch.num_tokens());
+    prompts->forced = workload::make_forced_routing(config.workload.routing, config.model, config.workload.seed, layers,
+                                                    prompts->batch.num_tokens());
     return prompts;
 }
 

@@ -27,7 +27,7 @@ struct LiveCase {
 using CaseGroup = std::vector<LiveCase*>;
 
 /// The prompts that all cases get. Errors: data (token or routing files), usage.
-backend::Prompts make_prompts(const config::RunConfig& config);
+std::unique_ptr<backend::Prompts> make_prompts(const config::RunConfig& config);
 
 /// `config` and `prompts` outlive the cases.
 std::vector<std::unique_ptr<LiveCase>> make_cases(const config::RunConfig& config, const backend::Prompts& prompts,

@@ -100,7 +100,7 @@ class Program {
         const std::string utc = comm::broadcast_string(*launch_.world, 0, report::utc_now());
         read_config(utc);
         launch_.board->set_phase("preparation", comm::Patience::unlimited);
-        agree(*launch_.world, [&] { prompts_ = std::make_unique<backend::Prompts>(make_prompts(config_)); });
+        agree(*launch_.world, [&] { prompts_ = make_prompts(config_); });
         agree(*launch_.world, [&] { open_weights(); });
         agree(*launch_.world, [&] { cases_ = make_cases(config_, *prompts_, launch_.world->rank()); });
         const std::vector<CaseGroup> groups = make_groups(cases_);
@@ -232,8 +232,7 @@ Exit run_in_world(Launch launch, comm::MpiWorld& mpi, std::vector<std::string> a
                                           .abort_run = [&](int status) { world.abort(status); }});
     try {
         return program.run();
-    } catch (const Error& error) {
-        // Errors are agreed on by all ranks: rank 0 speaks for them. What failed on one rank alone has ended the run already.
+    } catch (const AgreedError& error) {
         if (world.rank() == 0) std::fprintf(stderr, "eps-bench: %s\n", error.what());
         return error.status();
     }

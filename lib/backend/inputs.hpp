@@ -9,12 +9,17 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 namespace eps::backend {
 
-/// The run's prompts, the same for all cases.
+/// The run's prompts, the same for all cases. Stays where it is: token ids refer to the batch.
 struct Prompts {
+    Prompts(std::vector<std::int64_t> lengths, std::uint64_t run_seed) : batch(std::move(lengths)), seed(run_seed) {}
+    Prompts(const Prompts&) = delete;
+    Prompts& operator=(const Prompts&) = delete;
+
     workload::Batch batch;
     std::unique_ptr<workload::TokenIds> token_ids;    // null outside scope model
     std::unique_ptr<workload::ForcedRouting> forced;  // null: the gate decides

@@ -62,15 +62,12 @@ struct ThreadedRun {
 
 /// Runs the pass on placement.world() threads and puts the outputs together.
 inline PassOutputs run_on_threads(const ThreadedRun& run) {
-    const Prompts prompts = [&] {
-        Prompts made{workload::Batch(run.lengths), nullptr, nullptr, 1};
-        made.token_ids = workload::make_token_ids("random", made.batch, run.spec.vocab_size, 1);
-        std::vector<std::int64_t> layers;
-        for (std::int64_t i = 0; i < run.spec.num_layers; ++i)
-            if (run.spec.is_moe(i)) layers.push_back(i);
-        made.forced = workload::make_forced_routing(run.routing, run.spec, 1, layers, made.batch.num_tokens());
-        return made;
-    }();
+    Prompts prompts(run.lengths, 1);
+    prompts.token_ids = workload::make_token_ids("random", prompts.batch, run.spec.vocab_size, 1);
+    std::vector<std::int64_t> moe_layers;
+    for (std::int64_t i = 0; i < run.spec.num_layers; ++i)
+        if (run.spec.is_moe(i)) moe_layers.push_back(i);
+    prompts.forced = workload::make_forced_routing(run.routing, run.spec, 1, moe_layers, prompts.batch.num_tokens());
     const auto layout = placement::lay_out_tokens(run.placement, run.lengths, run.schedule.micro_batches);
     const schedule::PassSetup setup{.spec = &run.spec,
                                     .layout = &layout,
