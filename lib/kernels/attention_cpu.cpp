@@ -109,19 +109,20 @@ class HeadAttention {
     /// zero.
     void pack_values() {
         values_ = room_.values.room_for<T>(num_keys_ * v_width_);
-        std::fill(values_, values_ + num_keys_ * v_width_, T{});
-        for (std::int64_t key = 0; key < task_.rows.end; ++key) {
-            const In* from =
-                x_.kv.row<In>(task_.first_row + key) + task_.head * x_.kv_width() + args_.nope_dim;
-            for (std::int64_t col = 0; col < args_.v_dim; col += kPanelCols) {
-                const std::int64_t count = std::min(kPanelCols, args_.v_dim - col);
-                T* panel = values_ + col * num_keys_;
-                if constexpr (kDepthPack<T> == 1) {
-                    copy_elements(from + col, panel + key * kPanelCols, count);
+        T* plain = room_.plain.room_for<T>(kDepthPack<T> * v_width_);
+        std::fill(plain, plain + kDepthPack<T> * v_width_, T{});
+        const std::int64_t v_col = task_.head * x_.kv_width() + args_.nope_dim;
+        for (std::int64_t key = 0; key < task_.rows.end; key += kDepthPack<T>) {
+            for (std::int64_t i = 0; i < kDepthPack<T>; ++i) {
+                T* to = plain + i * v_width_;
+                if (key + i < task_.rows.end) {
+                    copy_elements(x_.kv.row<In>(task_.first_row + key + i) + v_col, to, args_.v_dim);
                 } else {
-                    T* pairs = panel + key / 2 * 2 * kPanelCols + key % 2;
-                    for (std::int64_t i = 0; i < count; ++i) pairs[2 * i] = from[col + i];
+                    std::fill(to, to + args_.v_dim, T{});
                 }
+            }
+            for (std::int64_t col = 0; col < v_width_; col += kPanelCols) {
+                interleave_into_panel(plain + col, v_width_, values_ + col * num_keys_ + key * kPanelCols);
             }
         }
     }
@@ -133,11 +134,12 @@ class HeadAttention {
 
     void score(const Range& block) {
         T* queries = room_.queries.room_for<T>(kBlockRows * depth_);
-        std::fill(queries, queries + kBlockRows * depth_, T{});
         for (std::int64_t row = block.begin; row < block.end; ++row) {
-            copy_elements(x_.q.row<In>(task_.first_row + row) + task_.head * x_.q_width(),
-                          queries + (row - block.begin) * depth_, x_.q_width());
+            T* to = queries + (row - block.begin) * depth_;
+            copy_elements(x_.q.row<In>(task_.first_row + row) + task_.head * x_.q_width(), to, x_.q_width());
+            std::fill(to + x_.q_width(), to + depth_, T{});
         }
+        std::fill(queries + block.size() * depth_, queries + round_up(block.size(), kTileRows) * depth_, T{});
         scores_ = room_.scores.room_for<float>(kBlockRows * num_keys_);
         for (std::int64_t panel = 0; panel < block.end; panel += kPanelCols) {
             for (std::int64_t row = block.begin; row < block.end; row += kTileRows) {
@@ -165,16 +167,13 @@ class HeadAttention {
 
     static void softmax_row(float* s, T* p, std::int64_t num_seen, std::int64_t num_filled, float scale) {
         vectorised([=]() EPS_INLINE {
-            float largest = s[0] * scale;
+            float largest = s[0];
 #pragma omp simd reduction(max : largest)
-            for (std::int64_t i = 0; i < num_seen; ++i) {
-                s[i] *= scale;
-                largest = s[i] > largest ? s[i] : largest;
-            }
+            for (std::int64_t i = 0; i < num_seen; ++i) largest = s[i] > largest ? s[i] : largest;
             float sum = 0;
 #pragma omp simd reduction(+ : sum)
             for (std::int64_t i = 0; i < num_seen; ++i) {
-                s[i] = exp_f32(s[i] - largest);
+                s[i] = exp_f32((s[i] - largest) * scale);
                 sum += s[i];
             }
             const float inverse = 1.0F / sum;
@@ -272,6 +271,7 @@ void attention(Rows q, Rows kv, Rows k_rope, std::span<const std::int64_t> start
             "k_rope [T, rope], out [T, heads*v]", k_rope, out);
     require(same_dtype(q, kv) && same_dtype(q, k_rope) && same_dtype(q, out), "attention", "one dtype", q,
             out);
+    require(args.scale > 0, "attention", "scale > 0", q, out);
     if (starts.size() < 2 || args.num_heads == 0) return;
     require(starts.front() >= 0 && starts.back() <= out.num_rows, "attention", "sequences within the rows", q,
             out);

@@ -47,6 +47,9 @@ struct MatmulShape {
 /// ones find it.
 void matmul(const MatmulShape& shape, const void* a, const PackedMatrix& w, const float* bias, void* c);
 
+/// The kernel that oneDNN chooses for `shape` and the packed layout of its weight. "ref..." would be slow.
+std::string matmul_implementation(const MatmulShape& shape);
+
 /// Number of primitives made so far: a warm pass makes none.
 std::int64_t num_primitives();
 

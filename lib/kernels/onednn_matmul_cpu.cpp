@@ -207,6 +207,11 @@ std::string matmul_implementation(DType dtype) {
     return chosen_kernel(dtype);
 }
 
+std::string matmul_implementation(const MatmulShape& shape) {
+    const memory::desc weight = packed_layout(shape.dtype, shape.n, shape.k);
+    return explained(shape, "describe", [&] { return std::string(describe(shape, weight).impl_info_str()); });
+}
+
 std::int64_t packed_matrix_bytes(DType dtype, std::int64_t n, std::int64_t k) {
     return static_cast<std::int64_t>(packed_layout(dtype, n, k).get_size());
 }

@@ -5,9 +5,13 @@
 #include <mutex>
 
 #if defined(__SANITIZE_THREAD__)
-// The OpenMP run-time is not built for the thread sanitizer: tell it what the fork and the join order.
+// The OpenMP run-time and oneDNN are not built for the thread sanitizer: tell it what the fork and the join
+// order, and that it understands nothing of what those libraries do inside.
 extern "C" void __tsan_acquire(void* address);
 extern "C" void __tsan_release(void* address);
+extern "C" const char* __tsan_default_suppressions() {
+    return "called_from_lib:libdnnl.so\ncalled_from_lib:libgomp.so\n";
+}
 #define EPS_ORDER_AFTER(address) __tsan_acquire(address)
 #define EPS_ORDER_BEFORE(address) __tsan_release(address)
 #else

@@ -38,4 +38,9 @@ void multiply_tile(const Bf16* a, std::int64_t a_stride, const Bf16* panel, std:
 void transpose_into_panel(const float* rows, std::int64_t depth, float* panel);
 void transpose_into_panel(const Bf16* rows, std::int64_t depth, Bf16* panel);
 
+/// The next depth of a panel from rows that are already columns side by side: one row of 64, or a pair for
+/// bf16.
+void interleave_into_panel(const float* rows, std::int64_t stride, float* panel);
+void interleave_into_panel(const Bf16* rows, std::int64_t stride, Bf16* panel);
+
 }  // namespace eps::kernels

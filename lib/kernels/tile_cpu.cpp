@@ -205,4 +205,18 @@ void transpose_into_panel(const Bf16* rows, std::int64_t depth, Bf16* panel) {
     transpose_units(rows, depth / 2, panel);
 }
 
+void interleave_into_panel(const float* rows, std::int64_t, float* panel) {
+    std::memcpy(panel, rows, kPanelCols * sizeof(float));
+}
+
+void interleave_into_panel(const Bf16* rows, std::int64_t stride, Bf16* panel) {
+    vectorised([=]() EPS_INLINE {
+#pragma omp simd
+        for (std::int64_t i = 0; i < kPanelCols; ++i) {
+            panel[2 * i] = rows[i];
+            panel[2 * i + 1] = rows[stride + i];
+        }
+    });
+}
+
 }  // namespace eps::kernels

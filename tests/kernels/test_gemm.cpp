@@ -164,6 +164,22 @@ TEST_CASE("linear: the packed layout serves every m, and a shape's bits repeat")
     }
 }
 
+TEST_CASE("linear: no m falls to oneDNN's plain loops") {
+    const DType dtype = gemm_dtype(GENERATE(DType::f32, DType::bf16));
+    const bool has_bias = GENERATE(false, true);
+    const std::string usual = matmul_implementation(dtype);
+    for (const auto& [n, k] :
+         {std::pair<std::int64_t, std::int64_t>{2816, 2048}, {576, 2048}, {2048, 1408}, {4096, 512}}) {
+        for (std::int64_t m = 1; m <= 512; m += (m < 20 ? 1 : 41)) {
+            for (const int threads : {1, 2}) {
+                const MatmulShape shape{m, n, k, dtype, has_bias, threads};
+                INFO("m " << m << " n " << n << " k " << k << " threads " << threads);
+                REQUIRE(matmul_implementation(shape) == usual);
+            }
+        }
+    }
+}
+
 TEST_CASE("linear: a warm shape makes no primitive") {
     const auto packed = fast.pack(Matrix::normal(DType::f32, 40, 48, 1));
     const Matrix in = Matrix::normal(DType::f32, 29, 48, 2);

@@ -15,7 +15,7 @@ const Kernels& twin = reference_kernels();
 
 using Shape = std::pair<std::int64_t, std::int64_t>;
 const std::vector<Shape> kShapes{{0, 7},   {1, 1},    {1, 2048}, {2, 19},    {19, 24},
-                                 {24, 64}, {58, 101}, {101, 58}, {33, 1536}, {70, 5120}};
+                                 {24, 64}, {58, 101}, {101, 58}, {30, 1536}, {20, 5120}};
 
 /// Runs `op(kernels, out, threads)` fast and as twin; the results agree to `ulps` roundings and `bound`, and
 /// the fast one has the same bits on every number of threads, and leaves the gaps between rows alone.
@@ -27,7 +27,7 @@ void compare(DType dtype, Shape shape, double ulps, double bound,
     op(fast, out, 1);
     op(twin, expected, 1);
     REQUIRE(excess_error(out, expected, ulps) <= bound);
-    for (const int threads : {2, 3, 64}) {
+    for (const int threads : {2, 3, 5}) {
         const Matrix again(dtype, shape.first, shape.second, 5);
         op(fast, again, threads);
         REQUIRE(again.storage() == out.storage());
