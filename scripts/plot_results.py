@@ -9,7 +9,7 @@ import argparse
 import pathlib
 import sys
 
-from plotting.inputs import BadInput, read_reports, read_timeline
+from plotting.inputs import BadInput, read_reports, read_timelines
 
 FORMATS = ("svg", "png", "pdf")
 
@@ -44,14 +44,15 @@ def arguments():
 
 def run(options):
     cases = read_reports(options.reports) if options.reports else None
-    timeline = read_timeline(options.timeline) if options.timeline else None
+    timelines = read_timelines(options.timeline) if options.timeline else []
     # Here and not above: what is wrong with the input is said at once, and without matplotlib.
     try:
         from plotting import pictures
     except ModuleNotFoundError as missing:
         raise BadInput(f"{missing}: install python3-matplotlib, or pip install -r scripts/requirements.txt") from missing
     options.out.mkdir(parents=True, exist_ok=True)
-    print("\n".join(pictures.write(cases, timeline, options.out, options.format)))
+    for line in pictures.write(cases, timelines, options.out, options.format):
+        print(line)
 
 
 def main():

@@ -17,9 +17,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 // The order of the config contract; other keys follow in the order met.
-constexpr std::array<std::string_view, 15> kKeyOrder = {
-    "strategy", "base",      "placement", "chunks",   "gemm",  "dedup", "combine", "overlap",
-    "oracle",   "transport", "comm_ctas", "gemm_sms", "dtype", "link",  "backend"};
+constexpr std::array<std::string_view, 14> kKeyOrder = {
+    "strategy", "base",   "placement", "chunks",    "gemm",     "dedup", "combine",
+    "overlap",  "oracle", "transport", "comm_ctas", "gemm_sms", "dtype", "link"};
 
 struct Column {
     std::string title;

@@ -54,8 +54,8 @@ class Event:
 
 @dataclass
 class Timeline:
-    case: str
-    events: list[Event]
+    case: str  # "" where the file names none
+    events: list[Event]  # milliseconds from the begin of the case's pass
 
 
 def read_json(path):
@@ -179,31 +179,33 @@ def read_reports(paths):
     return cases
 
 
-def read_timeline(path):
-    """Complete events of a Chrome trace; lanes by their thread names, milliseconds from the first event."""
+def read_event(node, lanes, start):
+    rank, track = node["pid"].number(), node["tid"].number()
+    begin = (node["ts"].number() - start) / 1e3
+    layer = (node.value.get("args") or {}).get("layer")
+    lane = lanes.get((rank, track), f"track {track}")
+    return Event(rank, track, lane, node["name"].of(str), begin, begin + node["dur"].number() / 1e3, layer)
+
+
+def read_timelines(path):
+    """One for each case of a Chrome trace; lanes by their thread names."""
     root = Node(read_json(path), str(path))
-    nodes = root if isinstance(root.value, list) else root["traceEvents"]
-    lanes, found = {}, []
-    for node in nodes:
+    lanes, cases, ops = {}, set(), []
+    for node in root if isinstance(root.value, list) else root["traceEvents"]:
         event = node.of(dict)
         if event.get("ph") == "M" and event.get("name") == "thread_name":
             lanes[node["pid"].number(), node["tid"].number()] = node["args"]["name"].of(str)
+        elif event.get("ph") == "X" and event.get("cat") == "case":
+            begin = node["ts"].number()
+            cases.add((begin, begin + node["dur"].number(), node["name"].of(str)))
         elif event.get("ph") == "X":
-            found.append(node)
-    if not found:
+            ops.append(node)
+    if not ops:
         raise BadInput(f"{path}: no events with a duration: not a timeline of eps-bench")
-    start = min(node["ts"].number() for node in found)
-    events = [
-        Event(
-            rank=node["pid"].number(),
-            track=node["tid"].number(),
-            lane=lanes.get((node["pid"].value, node["tid"].value), f"track {node['tid'].value}"),
-            op=node["name"].of(str),
-            begin_ms=(node["ts"].value - start) / 1e3,
-            end_ms=(node["ts"].value - start + node["dur"].number()) / 1e3,
-            layer=(node.value.get("args") or {}).get("layer"),
-        )
-        for node in found
-    ]
-    other = root.value.get("otherData") if isinstance(root.value, dict) else None
-    return Timeline(str((other or {}).get("case", "")), events)
+    starts = [node["ts"].number() for node in ops]
+    found = []
+    for begin, end, name in sorted(cases) or [(min(starts), math.inf, "")]:
+        inside = [node for node, ts in zip(ops, starts) if begin <= ts <= end]
+        if inside:
+            found.append(Timeline(name, [read_event(node, lanes, begin) for node in inside]))
+    return found

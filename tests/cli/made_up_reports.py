@@ -72,39 +72,52 @@ def report(name="quickstart", factor=1.0):
     return document
 
 
-def timeline(num_ranks=2, num_layers=4):
+def timeline(num_ranks=2, num_layers=4, cases=("eps chunks=4",)):
     """A Chrome trace: per layer attention, gate, and four chunks whose exchange runs beside the GEMMs."""
     events = []
-    lanes = ["compute", "dispatch", "combine"]
+    lanes = ["case", "compute", "dispatch", "combine"]
+    compute, dispatch, combine = 1, 2, 3
+    case_begin = 0.0
 
     def track(rank, lane):
         return 10 + 100 * rank + lane
 
     def add(rank, lane, op, begin, length, layer):
-        events.append({"ph": "X", "name": op, "cat": "op", "pid": rank, "tid": track(rank, lane), "ts": 1e6 + begin, "dur": length,
-                       "args": {"layer": layer}})
+        events.append({"ph": "X", "name": op, "cat": "op", "pid": rank, "tid": track(rank, lane),
+                       "ts": case_begin + begin, "dur": length, "args": {"layer": layer}})
         return begin + length
+
+    def add_layer(rank, now, layer):
+        for op, length in ("rms_norm", 90), ("linear", 700), ("rope", 80), ("attention", 1900 + 120 * rank), ("gate", 150):
+            now = add(rank, compute, op, now, length, layer)
+        now = add(rank, dispatch, "exchange_counts", now, 130, layer)
+        arrived = add(rank, dispatch, "all_to_all", now, 420, layer)
+        computed = add(rank, compute, "linear", now, 500, layer)
+        home = now
+        for chunk in range(4):
+            computed = max(computed, arrived)
+            if chunk < 3:
+                arrived = add(rank, dispatch, "all_to_all", arrived, 420, layer)
+            computed = add(rank, compute, "expert_gemm", computed, 480 + 60 * ((rank + chunk) % 2), layer)
+            computed = add(rank, compute, "swiglu", computed, 60, layer)
+            computed = add(rank, compute, "expert_gemm", computed, 260, layer)
+            computed = add(rank, compute, "local_reduce", computed, 50, layer)
+            home = add(rank, combine, "all_to_all", max(home, computed), 300, layer)
+        return add(rank, compute, "unpack_sum", home, 110, layer)
 
     for rank in range(num_ranks):
         events.append({"ph": "M", "name": "process_name", "pid": rank, "args": {"name": f"rank {rank}"}})
         for lane, name in enumerate(lanes):
             events.append({"ph": "M", "name": "thread_name", "pid": rank, "tid": track(rank, lane), "args": {"name": name}})
-        now = 0.0
-        for layer in range(num_layers):
-            for op, length in ("rms_norm", 90), ("linear", 700), ("rope", 80), ("attention", 1900 + 120 * rank), ("gate", 150):
-                now = add(rank, 0, op, now, length, layer)
-            now = add(rank, 1, "exchange_counts", now, 130, layer)
-            arrived = add(rank, 1, "all_to_all", now, 420, layer)
-            computed = add(rank, 0, "linear", now, 500, layer)
-            home = now
-            for chunk in range(4):
-                computed = max(computed, arrived)
-                if chunk < 3:
-                    arrived = add(rank, 1, "all_to_all", arrived, 420, layer)
-                computed = add(rank, 0, "expert_gemm", computed, 480 + 60 * ((rank + chunk) % 2), layer)
-                computed = add(rank, 0, "swiglu", computed, 60, layer)
-                computed = add(rank, 0, "expert_gemm", computed, 260, layer)
-                computed = add(rank, 0, "local_reduce", computed, 50, layer)
-                home = add(rank, 2, "all_to_all", max(home, computed), 300, layer)
-            now = add(rank, 0, "unpack_sum", home, 110, layer)
-    return {"displayTimeUnit": "ms", "otherData": {"case": "eps chunks=4"}, "traceEvents": events}
+    for case in cases:
+        ends = []
+        for rank in range(num_ranks):
+            now = 0.0
+            for layer in range(num_layers):
+                now = add_layer(rank, now, layer)
+            ends.append(now)
+        for rank in range(num_ranks):
+            events.append({"ph": "X", "name": case, "cat": "case", "pid": rank, "tid": track(rank, 0), "ts": case_begin,
+                           "dur": max(ends), "args": {}})
+        case_begin += max(ends) + 1000
+    return {"displayTimeUnit": "ms", "traceEvents": events}

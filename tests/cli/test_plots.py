@@ -133,6 +133,19 @@ def test_the_sample_report_and_a_lone_timeline(timeline, tmp_path):
     assert done.stdout.split() == [str(tmp_path / "lone/lanes.png")]
 
 
+def test_each_case_of_a_timeline_has_its_picture(tmp_path):
+    path = tmp_path / "two.trace.json"
+    path.write_text(json.dumps(made_up_reports.timeline(cases=("ep", "eps chunks=4"))))
+    assert plot("--timeline", path, "--out", tmp_path, "--format", "svg").returncode == 0
+    names = ["lanes-01-ep.svg", "lanes-02-eps-chunks-4.svg"]
+    assert sorted(file.name for file in tmp_path.glob("lanes*")) == names
+    for name, case in zip(names, ("ep", "eps chunks=4")):
+        texts = texts_of(tmp_path / name)
+        assert f"Lanes over time: {case}" in texts
+        assert {"0", "25", "30"} <= set(texts) and "60" not in texts  # each pass begins at 0
+        assert "rank 0  compute" in texts and "rank 0  case" not in texts
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
