@@ -19,7 +19,7 @@ constexpr std::int64_t kNsPerS = 1'000'000'000;
 constexpr std::int64_t kLookEveryNs = kNsPerS / 2;
 constexpr std::int64_t kGraceOfWaitingNs =
     2 * kNsPerS;  // a rank that hangs by itself speaks before those it holds up
-constexpr std::int64_t kSuspendedNs = 5 * kNsPerS;  // a look that comes this late: the process was stopped
+constexpr std::int64_t kSuspendedNs = 2 * kLookEveryNs;  // between two looks: the process was stopped
 
 sigset_t stop_signals() {
     sigset_t signals;
@@ -85,11 +85,20 @@ void Watchdog::watch() {
         siginfo_t info = {};
         const int signal = sigtimedwait(&signals, &info, &pause);
         if (signal == SIGTERM || signal == SIGINT) end_by_signal(signal);
-        const bool punctual = steady_now_ns() - last_look_ns_ < 2 * kLookEveryNs;
-        if (signal == SIGCONT && info.si_code == SI_USER && info.si_pid == getppid() && punctual)
+        notice_suspension();
+        const bool resumed = steady_now_ns() - not_before_ns_ < kSuspendedNs;
+        if (signal == SIGCONT && info.si_code == SI_USER && info.si_pid == getppid() && !resumed)
             end_by_mpirun();
         check_progress();
     }
+}
+
+/// A late look: the process was stopped meanwhile, and the SIGCONT that goes with it may be found a little
+/// later.
+void Watchdog::notice_suspension() {
+    const std::int64_t now_ns = steady_now_ns();
+    if (now_ns - last_look_ns_ > kSuspendedNs) not_before_ns_ = now_ns;
+    last_look_ns_ = now_ns;
 }
 
 /// One write, so that lines of several ranks do not mix.
@@ -131,8 +140,6 @@ void Watchdog::end_by_mpirun() {
 
 void Watchdog::check_progress() {
     const std::int64_t now_ns = steady_now_ns();
-    if (now_ns - last_look_ns_ > kSuspendedNs) not_before_ns_ = now_ns;
-    last_look_ns_ = now_ns;
     if (board_.phase().patience == Patience::unlimited) return;
 
     const auto limit_ns = static_cast<std::int64_t>(options_.op_timeout_s * static_cast<double>(kNsPerS));

@@ -54,6 +54,7 @@ class Watchdog {
     [[noreturn]] void end_by_signal(int signal);
     [[noreturn]] void end_by_mpirun();
     std::string state() const;
+    void notice_suspension();
     void check_progress();
     void end_without_progress(const std::string& what, double waited_s, Waits waits);
     void say(const std::string& line);
