@@ -101,7 +101,6 @@ void CpuExecutor::bind(const plan::RankPlan& plan, const schedule::Tables& table
 
 void CpuExecutor::unbind(const plan::RankPlan& plan) {
     finish();
-    for (auto& lane : lanes_) lane->last = -1;
     bindings_.erase(&plan);
 }
 
@@ -168,7 +167,7 @@ void CpuExecutor::run_lane(Lane& lane) {
 }
 
 void CpuExecutor::run(const plan::Op& op, Lane& lane) {
-    for (std::int64_t i = op.after.begin; i < op.after.end; ++i) wait_for(plan_->after[at(i)]);
+    for (std::int64_t i = op.after.begin; i < op.after.end; ++i) wait_for(lane_of(plan_->after[at(i)]), plan_->after[at(i)]);
     if (!failed_) {
         LaneComm* comm = bound_->comms[at(op.lane)];
         const char* kind = plan::kOpNames[op.args.index()].data();
@@ -210,19 +209,17 @@ void CpuExecutor::rethrow() const {
     std::rethrow_exception(error_);
 }
 
-void CpuExecutor::wait_for(plan::OpId op) const {
-    const std::atomic<plan::OpId>& done = lanes_[at(plan_->ops[at(op)].lane)]->done;
-    for (plan::OpId seen = done; seen < op; seen = done) done.wait(seen);
+void CpuExecutor::wait_for(const Lane& lane, plan::OpId op) const {
+    for (plan::OpId seen = lane.done; seen < op; seen = lane.done) lane.done.wait(seen);
 }
 
 void CpuExecutor::wait(plan::OpId op) {
-    wait_for(op);
+    wait_for(lane_of(op), op);
     rethrow();
 }
 
 void CpuExecutor::finish() {
-    for (const auto& lane : lanes_)
-        if (lane->last >= 0) wait_for(lane->last);
+    for (const auto& lane : lanes_) wait_for(*lane, lane->last);
     rethrow();
 }
 
