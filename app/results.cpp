@@ -3,6 +3,7 @@
 #include "comm/collectives.hpp"
 #include "measure/stats.hpp"
 #include "model/cost.hpp"
+#include "schedule/check_input.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -103,8 +104,7 @@ void add_ranks(comm::Communicator& world, const LiveCase& live, std::int64_t wei
     // (layer, expert) rows that this rank computes, once per etp group.
     std::vector<std::int64_t> expert_rows(static_cast<std::size_t>(tables.spec().num_layers * num_experts));
     for (const backend::GateCounts& gate : live.runner->counts()) {
-        const routing::CountsView counts{gate.counts.data(), tables.replicated ? 1 : tables.block.num_ranks(), num_experts,
-                                         routing::num_count_fields(tables.per_chunk)};
+        const routing::CountsView counts = schedule::view_of(tables, gate.counts);
         routed_rows += sum_of_rows(counts, tables.shards.experts);
         for (std::int64_t e = tables.shards.experts.begin; e < tables.shards.experts.end && first_shard; ++e)
             expert_rows[static_cast<std::size_t>(gate.layer * num_experts + e)] += sum_of_rows(counts, {e, e + 1});

@@ -3,6 +3,8 @@
 #include "base/random.hpp"
 #include "checkpoint/safetensors_writer.hpp"
 #include "comm/collectives.hpp"
+#include "plan/hash.hpp"
+#include "schedule/check_input.hpp"
 #include "validate/agreement.hpp"
 #include "validate/arithmetic.hpp"
 
@@ -55,6 +57,12 @@ report::Check to_report(const validate::CheckResult& result) {
             .reason = result.reason};
 }
 
+std::vector<std::uint64_t> numbers_in(const comm::Bytes& bytes) {
+    std::vector<std::uint64_t> numbers(bytes.size() / sizeof(std::uint64_t));
+    std::memcpy(numbers.data(), bytes.data(), bytes.size());
+    return numbers;
+}
+
 // GEMM kinds in the plan, e.g. "dense", "dense group" or "".
 std::string gemm_kinds(const plan::RankPlan& plan) {
     std::set<std::string> kinds;
@@ -69,6 +77,16 @@ std::string gemm_kinds_of_all(comm::Communicator& world, const plan::RankPlan& p
     for (const std::string& of_rank : comm::all_gather_strings(world, gemm_kinds(plan)))
         if (!of_rank.empty()) kinds.insert(of_rank);
     return kinds.size() <= 1 ? fmt::format("{}", fmt::join(kinds, "")) : "mixed";
+}
+
+// What each "auto" of the case came to, as JSON text.
+std::string choices(const LiveCase& live, const std::string& kinds) {
+    const schedule::Schedule& asked = live.config.schedule;
+    std::vector<std::string> chosen;
+    if (asked.chunk_by == schedule::ChunkBy::expert && !asked.chunks)
+        chosen.push_back(fmt::format(R"("chunks": {})", live.runner->tables().num_chunks));
+    if (asked.gemm == schedule::GemmChoice::automatic && !kinds.empty()) chosen.push_back(fmt::format(R"("gemm": "{}")", kinds));
+    return fmt::format("{{{}}}", fmt::join(chosen, ", "));
 }
 
 // Cases with equal text compute every sum in the same order (design section 6); empty: no such promise.
@@ -149,7 +167,7 @@ Validation::Proof& Validation::proof_of(DType dtype) {
 std::vector<Range> Validation::wanted(Tensor tensor, std::int64_t layer, bool everything) const {
     const std::int64_t num_tokens = prompts_.batch.num_tokens(), num_sequences = prompts_.batch.num_sequences();
     if (tensor == Tensor::logits) return {{0, everything ? num_sequences : std::min<std::int64_t>(num_sequences, 64)}};
-    if (everything) return {{0, num_tokens}};
+    if (everything || tensor == Tensor::topk_ids) return {{0, num_tokens}};  // ids: legality follows every row
     std::set<std::int64_t> tokens;
     for (const validate::SpotSample& sample : samples_) {
         const Range sequence = prompts_.batch.tokens_of(sample.sequence);
@@ -318,6 +336,49 @@ void Validation::write_dump(const backend::Gathered& gathered, const LiveCase& l
     writer.commit();
 }
 
+// The eight rules over all ranks' plans, lowered here from what the gates chose; what ran must have been the same.
+report::Check Validation::check_plans(const LiveCase& live, const backend::Gathered& gathered,
+                                      const std::vector<std::uint64_t>& ran) const {
+    const schedule::PassSetup& setup = live.runner->tables().setup;
+    std::vector<plan::GateChoices> choices;
+    for (const std::int64_t layer : layers_) {
+        if (!config_.model.is_moe(layer)) continue;
+        const auto ids = gathered.ints(Tensor::topk_ids, layer, all_tokens(), config_.model.num_experts_per_tok);
+        for (std::int64_t m = 0; m < setup.schedule.micro_batches; ++m)
+            choices.push_back(schedule::gate_choices(setup, layer, m, ids));
+    }
+    report::Check check{.kind = "plan", .passed = false, .decisive = true, .compared = 0, .max_error = 0, .bound = 0,
+                        .origin = "rules R1 to R8 over the plans of all ranks", .tokens = 0, .near_ties = 0, .tokens_left_out = 0,
+                        .reason = ""};
+    std::vector<std::unique_ptr<backend::PassRunner>> runners;
+    std::vector<schedule::LoweredRank> lowered;
+    for (std::int64_t rank = 0; rank < setup.placement.world(); ++rank) {
+        const auto& runner = runners.emplace_back(std::make_unique<backend::PassRunner>(setup, rank));
+        std::vector<std::int32_t> counts;
+        runner->lower_pass([&](std::int64_t layer, std::int64_t micro_batch) {
+            const auto of_gate = std::ranges::find_if(choices, [&](const plan::GateChoices& c) {
+                return c.layer == layer && c.micro_batch == micro_batch;
+            });
+            counts = schedule::counts_of(runner->tables(), *of_gate);
+            return schedule::view_of(runner->tables(), counts);
+        });
+        lowered.push_back({&runner->tables(), &runner->plan()});
+        if (plan::hash_of(runner->plan()) != ran[static_cast<std::size_t>(rank)]) {
+            check.reason = fmt::format("rank {} ran another plan than its counts lower to", rank);
+            return check;
+        }
+    }
+    plan::PassUnderCheck pass = schedule::pass_under_check(lowered);
+    pass.gates = std::move(choices);
+    try {
+        check.compared = plan::check_all(pass);
+        check.passed = true;
+    } catch (const Error& error) {
+        check.reason = error.what();
+    }
+    return check;
+}
+
 void Validation::prove(LiveCase& live, backend::Executor& executor) {
     const bool everything = kind_ == validate::Kind::reference || dump_pending_;
     const bool dump = std::exchange(dump_pending_, false);
@@ -330,9 +391,11 @@ void Validation::prove(LiveCase& live, backend::Executor& executor) {
     const OutputHash hash = hash_outputs(live, executor);
     live.output_hash = hash.hash;
     const std::string kinds = gemm_kinds_of_all(*launch_.world, live.runner->plan());
-    live.result.chosen = fmt::format(R"({{"chunks": {}, "gemm": "{}"}})", live.runner->tables().num_chunks, kinds);
+    live.result.chosen = choices(live, kinds);
     const bool finite = comm::max_over_ranks(*launch_.world, static_cast<std::int64_t>(!hash.finite)) == 0;
     const comm::Bytes hashes = comm::all_gather_bytes(*launch_.world, std::as_bytes(std::span(&hash.hash, 1)));
+    const std::uint64_t plan_hash = plan::hash_of(live.runner->plan());
+    const comm::Bytes plan_hashes = comm::all_gather_bytes(*launch_.world, std::as_bytes(std::span(&plan_hash, 1)));
     const std::vector<comm::Bytes> pieces = comm::gather_bytes(*launch_.world, 0, capture.bytes());
 
     agree(*launch_.world, [&] {
@@ -349,13 +412,14 @@ void Validation::prove(LiveCase& live, backend::Executor& executor) {
         if (!proof.passed()) result.invalid_reasons.push_back(fmt::format("check {}: {}", proof.kind, proof.reason));
 
         Outputs outputs = outputs_of(live, gathered, order_of(live.config, kinds));
-        outputs.hashes.resize(hashes.size() / sizeof(std::uint64_t));
-        std::memcpy(outputs.hashes.data(), hashes.data(), hashes.size());
+        outputs.hashes = numbers_in(hashes);
         for (const validate::CheckResult& agreement : check_agreement(outputs)) {
             result.checks.push_back(to_report(agreement));
             if (!agreement.passed() && agreement.decisive)
                 result.invalid_reasons.push_back(fmt::format("check agreement: {}", agreement.reason));
         }
+        result.checks.push_back(check_plans(live, gathered, numbers_in(plan_hashes)));
+        if (!result.checks.back().passed) result.invalid_reasons.push_back("check plan: " + result.checks.back().reason);
         if (result.invalid_reasons.empty()) proven_.push_back(std::move(outputs));
     });
 }

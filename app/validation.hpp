@@ -53,6 +53,8 @@ class Validation {
     validate::CheckResult check_samples(const backend::Gathered& gathered, DType dtype);
     Outputs outputs_of(const LiveCase& live, const backend::Gathered& gathered, const std::string& order);
     std::vector<validate::CheckResult> check_agreement(const Outputs& outputs) const;
+    report::Check check_plans(const LiveCase& live, const backend::Gathered& gathered,
+                              const std::vector<std::uint64_t>& ran) const;
     void write_dump(const backend::Gathered& gathered, const LiveCase& live);
 
     std::vector<float> layer_input(const backend::Gathered& gathered, std::size_t layer_place, Range tokens, DType dtype) const;

@@ -1,6 +1,7 @@
 #include "backend/pass_runner.hpp"
 
 #include "base/error.hpp"
+#include "schedule/check_input.hpp"
 
 #include <algorithm>
 
@@ -19,11 +20,6 @@ PassRunner::PassRunner(const schedule::PassSetup& setup, std::int64_t rank)
                 counts_.push_back({layer, m,
                                    std::vector<std::int32_t>(static_cast<std::size_t>(
                                        num_sources * setup.spec->n_routed_experts * fields))});
-}
-
-routing::CountsView PassRunner::view(const std::vector<std::int32_t>& counts) const {
-    return {counts.data(), tables_.replicated ? 1 : tables_.block.num_ranks(), tables_.block.num_experts,
-            routing::num_count_fields(tables_.per_chunk)};
 }
 
 GateCounts& PassRunner::counts_of(const plan::Segment& segment) {
@@ -48,7 +44,7 @@ void PassRunner::run(Executor& executor, bool traced, const Observer& observe) {
         }
         const auto begin = std::ssize(builder_.plan().ops);
         const bool experts = step.segment.kind == plan::SegmentKind::experts;
-        lowering_.lower(step.segment, experts ? view(counts_of(step.segment).counts) : routing::CountsView{});
+        lowering_.lower(step.segment, experts ? schedule::view_of(tables_, counts_of(step.segment).counts) : routing::CountsView{});
         executor.submit({begin, std::ssize(builder_.plan().ops)});
         if (!observe) continue;
         executor.finish();

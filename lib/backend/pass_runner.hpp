@@ -47,7 +47,6 @@ class PassRunner {
     const std::vector<plan::Step>& steps() const { return steps_; }
 
   private:
-    routing::CountsView view(const std::vector<std::int32_t>& counts) const;
     void await_counts(Executor& executor, const plan::Segment& segment);
     GateCounts& counts_of(const plan::Segment& segment);
 
