@@ -95,27 +95,34 @@ class Writer {
     }
 
     void write_names(std::int64_t rank, const std::string& host) {
-        const std::string name = host.empty() ? fmt::format("rank {}", rank) : fmt::format("rank {} ({})", rank, host);
+        const std::string name =
+            host.empty() ? fmt::format("rank {}", rank) : fmt::format("rank {} ({})", rank, host);
         metadata("process_name", rank, track(rank, kCaseTrack), fmt::format("\"name\": {}", json_text(name)));
-        metadata("process_sort_index", rank, track(rank, kCaseTrack), fmt::format("\"sort_index\": {}", rank));
+        metadata("process_sort_index", rank, track(rank, kCaseTrack),
+                 fmt::format("\"sort_index\": {}", rank));
         for (std::size_t i = 0; i < tracks_.size(); ++i) {
-            metadata("thread_name", rank, track(rank, tracks_[i]), fmt::format("\"name\": {}", json_text(tracks_[i])));
-            metadata("thread_sort_index", rank, track(rank, tracks_[i]), fmt::format("\"sort_index\": {}", i));
+            metadata("thread_name", rank, track(rank, tracks_[i]),
+                     fmt::format("\"name\": {}", json_text(tracks_[i])));
+            metadata("thread_sort_index", rank, track(rank, tracks_[i]),
+                     fmt::format("\"sort_index\": {}", i));
         }
     }
 
-    void event(std::string_view name, std::string_view category, std::int64_t rank, const std::string& track_name,
-               std::int64_t begin_ns, std::int64_t duration_ns, const std::string& args) {
-        line(fmt::format("{{\"ph\": \"X\", \"name\": {}, \"cat\": \"{}\", \"pid\": {}, \"tid\": {}, \"ts\": {}, "
-                         "\"dur\": {}, \"args\": {{{}}}}}",
-                         json_text(name), category, rank, track(rank, track_name), microseconds(pass_begin_ns_ + begin_ns),
-                         microseconds(duration_ns), args));
+    void event(std::string_view name, std::string_view category, std::int64_t rank,
+               const std::string& track_name, std::int64_t begin_ns, std::int64_t duration_ns,
+               const std::string& args) {
+        line(fmt::format(
+            "{{\"ph\": \"X\", \"name\": {}, \"cat\": \"{}\", \"pid\": {}, \"tid\": {}, \"ts\": {}, "
+            "\"dur\": {}, \"args\": {{{}}}}}",
+            json_text(name), category, rank, track(rank, track_name), microseconds(pass_begin_ns_ + begin_ns),
+            microseconds(duration_ns), args));
     }
 
     void write_pass(const Timeline& timeline) {
         std::int64_t length_ns = 0;
         for (const RankTrace& trace : timeline.ranks)
-            for (const Span& span : trace.spans) length_ns = std::max(length_ns, span.end_ns - trace.begin_ns);
+            for (const Span& span : trace.spans)
+                length_ns = std::max(length_ns, span.end_ns - trace.begin_ns);
         for (std::size_t rank = 0; rank < timeline.ranks.size(); ++rank) {
             event(timeline.case_name, "case", static_cast<std::int64_t>(rank), kCaseTrack, 0, length_ns, "");
             write_ops(timeline.ranks[rank], static_cast<std::int64_t>(rank));
@@ -130,7 +137,8 @@ class Writer {
             if (span.layer >= 0) args += fmt::format(", \"layer\": {}", span.layer);
             args += fmt::format(", \"micro_batch\": {}", span.micro_batch);
             if (span.op >= 0 && static_cast<std::size_t>(span.op) < trace.op_texts.size())
-                args += fmt::format(", \"text\": {}", json_text(trace.op_texts[static_cast<std::size_t>(span.op)]));
+                args += fmt::format(", \"text\": {}",
+                                    json_text(trace.op_texts[static_cast<std::size_t>(span.op)]));
             event(plan::kOpNames[span.kind], lane.exchange ? "exchange" : "compute", rank, lane.name,
                   span.begin_ns - trace.begin_ns, span.end_ns - span.begin_ns, args);
         }

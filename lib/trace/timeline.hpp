@@ -27,8 +27,8 @@ struct Timeline {
     std::vector<RankTrace> ranks;
 };
 
-/// The document: of each process the tracks "case" and the lanes of all passes, in the order in which they first
-/// appear; process and track names with their order, then one complete event ("X") per span, by begin;
+/// The document: of each process the tracks "case" and the lanes of all passes, in the order in which they
+/// first appear; process and track names with their order, then one complete event ("X") per span, by begin;
 /// pid = rank, ts and dur in microseconds with three decimals, `args` {op, layer, micro_batch, text}, where
 /// they apply. Error internal: ops of a lane overlap, or a lane or kind that does not exist.
 std::string timeline_text(const std::vector<Timeline>& timelines);
