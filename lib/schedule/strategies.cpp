@@ -33,7 +33,7 @@ const Schedule kChunkedSerial{.chunk_by = ChunkBy::expert, .chunks = {}, .serial
 
 // How ranks exchange anything at all, and how rows travel to experts and home.
 const Keys kTransport{"transport", "comm_ctas", "gemm_sms"};
-const Keys kRows{"dedup", "overlap", "oracle"};
+const Keys kRows{"dedup", "combine", "overlap", "oracle"};
 
 Keys join(Keys keys, const Keys& more) {
     keys.insert(keys.end(), more.begin(), more.end());
@@ -55,9 +55,9 @@ const std::vector<Strategy>& strategies() {
          join(join({"gemm"}, kRows), kTransport), kSerial, tp_ep},
         {"eps",
          "experts in chunks: dispatch of the next and combine of finished tokens beside the GEMMs (EPS-MoE)",
-         join(join({"base", "chunks", "gemm", "combine"}, kRows), kTransport), kPipelined, of_base},
+         join(join({"base", "chunks", "gemm"}, kRows), kTransport), kPipelined, of_base},
         {"eps_serial", "the same chunks, each op after the previous one: the cost of chunking alone",
-         join({"base", "chunks", "gemm", "combine", "dedup", "oracle"}, kTransport), kChunkedSerial, of_base},
+         join({"base", "chunks", "gemm", "dedup", "combine", "oracle"}, kTransport), kChunkedSerial, of_base},
     };
     return table;
 }

@@ -141,7 +141,7 @@ TEST_CASE("a key that the strategy does not use is refused") {
     for (const auto& [strategy, key, value] :
          std::vector<std::array<std::string, 3>>{{"ep", "chunks", "2"},
                                                  {"ep", "base", "\"ep\""},
-                                                 {"ep", "combine", "\"per_token\""},
+                                                 {"tp", "combine", "\"per_token\""},
                                                  {"dp", "dedup", "true"},
                                                  {"dp", "transport", "\"auto\""},
                                                  {"tp", "overlap", "true"},

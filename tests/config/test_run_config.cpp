@@ -41,7 +41,7 @@ TEST_CASE("the resolved config has every default and no surprises") {
         "model": {"preset": "tiny", "layers": 8, "overrides": {}},
         "scope": "model", "backend": "cpu", "dtype": "f32", "link": null, "ranks": null, "calibration": null,
         "workload": {"batch": 8, "sequence_length": 128, "tokens": "random", "routing": {"kind": "gate"}, "seed": 1},
-        "cases": [{"strategy": "ep", "gemm": "auto", "dedup": true, "overlap": false, "oracle": false,
+        "cases": [{"strategy": "ep", "gemm": "auto", "dedup": true, "combine": "per_token", "overlap": false, "oracle": false,
                    "transport": "auto", "comm_ctas": null, "gemm_sms": null, "dtype": "f32", "link": null}],
         "measure": {"warmup": 2, "min_repetitions": 6, "max_repetitions": 100, "max_seconds": 10.0, "relative_ci": 0.02},
         "validate": {"kind": "auto"},

@@ -63,6 +63,7 @@ TEST_CASE("a free placement uses the keys that mean something there") {
     const Strategy replicated = free_placement({.attention_tp = 2, .attention_dp = 2, .etp = 2, .edp = 2});
     CHECK(replicated.name == "placement");
     CHECK_FALSE(replicated.uses("dedup"));
+    CHECK_FALSE(replicated.uses("combine"));
     CHECK_FALSE(replicated.uses("overlap"));
     CHECK_FALSE(replicated.uses("oracle"));
     CHECK_FALSE(replicated.uses("chunks"));
@@ -72,6 +73,6 @@ TEST_CASE("a free placement uses the keys that mean something there") {
     CHECK(travelling.uses("overlap"));
     CHECK(travelling.uses("oracle"));
     CHECK(travelling.uses("chunks"));
-    CHECK_FALSE(travelling.uses("combine"));
+    CHECK(travelling.uses("combine"));
     CHECK_FALSE(travelling.uses("base"));
 }
