@@ -17,7 +17,8 @@ constexpr std::int64_t kTracedPasses = 3;  // the middle one by duration is kept
 
 class GroupRun {
   public:
-    GroupRun(const config::RunConfig& config, const Launch& launch, const CaseGroup& group, report::Progress& progress)
+    GroupRun(const config::RunConfig& config, const Launch& launch, const CaseGroup& group,
+             report::Progress& progress)
         : config_(config), launch_(launch), group_(group), progress_(progress) {}
 
     void load_weights(const checkpoint::WeightSource& source) {
@@ -26,16 +27,19 @@ class GroupRun {
         const LiveCase& first = *group_.front();
         const schedule::Tables& tables = first.runner->tables();
         agree(*launch_.world, [&] {
-            weights_ = std::make_unique<backend::cpu::Weights>(tables.weights, first.config.dtype, source, *launch_.kernels, memory_);
+            weights_ = std::make_unique<backend::cpu::Weights>(tables.weights, first.config.dtype, source,
+                                                               *launch_.kernels, memory_);
         });
-        weights_finite_ = comm::max_over_ranks(*launch_.world, static_cast<std::int64_t>(!weights_->finite())) == 0;
-        backend::cpu::ExecutorSetup setup{.world = launch_.world,
-                                          .weights = weights_.get(),
-                                          .kernels = launch_.kernels,
-                                          .memory = &memory_,
-                                          .threads = launch_.threads,
-                                          .board = launch_.board,
-                                          .on_failure = [world = launch_.world](const std::exception& error) { end_run(*world, error); }};
+        weights_finite_ =
+            comm::max_over_ranks(*launch_.world, static_cast<std::int64_t>(!weights_->finite())) == 0;
+        backend::cpu::ExecutorSetup setup{
+            .world = launch_.world,
+            .weights = weights_.get(),
+            .kernels = launch_.kernels,
+            .memory = &memory_,
+            .threads = launch_.threads,
+            .board = launch_.board,
+            .on_failure = [world = launch_.world](const std::exception& error) { end_run(*world, error); }};
         executor_ = std::make_unique<backend::cpu::CpuExecutor>(setup, first.config.placement);
     }
 
@@ -48,7 +52,8 @@ class GroupRun {
             live->inputs = std::make_unique<backend::Inputs>(prompts, *live->runner);
             live->inputs->write(*executor_);
             if (live->config.schedule.oracle) learn_counts(prompts, *live);
-            if (!weights_finite_) live->result.invalid_reasons.emplace_back("the weights hold NaN or infinite values");
+            if (!weights_finite_)
+                live->result.invalid_reasons.emplace_back("the weights hold NaN or infinite values");
             validation.prove(*live, *executor_);
         }
     }
@@ -112,8 +117,10 @@ class GroupRun {
   private:
     void bind(LiveCase& live) { executor_->bind(live.runner->plan(), live.runner->tables()); }
 
-    void show(const LiveCase& live, const std::string& phase, std::int64_t num_passes = 0, std::int64_t max_passes = 0) {
-        const auto place = std::ranges::find(config_.cases, live.config.name, &config::Case::name) - config_.cases.begin();
+    void show(const LiveCase& live, const std::string& phase, std::int64_t num_passes = 0,
+              std::int64_t max_passes = 0) {
+        const auto place =
+            std::ranges::find(config_.cases, live.config.name, &config::Case::name) - config_.cases.begin();
         progress_.show({.case_idx = place,
                         .num_cases = std::ssize(config_.cases),
                         .case_name = live.config.name,
@@ -154,7 +161,8 @@ class GroupRun {
     void check_hash(LiveCase& live) {
         const bool changed = hash_outputs(live, *executor_).hash != live.output_hash;
         if (comm::max_over_ranks(*launch_.world, static_cast<std::int64_t>(changed)) != 0)
-            live.result.invalid_reasons.emplace_back("the last repetition's outputs differ from those that were validated");
+            live.result.invalid_reasons.emplace_back(
+                "the last repetition's outputs differ from those that were validated");
     }
 
     const config::RunConfig& config_;
@@ -170,9 +178,9 @@ class GroupRun {
 
 }  // namespace
 
-void run_group(const config::RunConfig& config, const backend::Prompts& prompts, const checkpoint::WeightSource& source,
-               const Launch& launch, const CaseGroup& group, Validation& validation, report::Progress& progress,
-               std::vector<CaseTrace>& traces) {
+void run_group(const config::RunConfig& config, const backend::Prompts& prompts,
+               const checkpoint::WeightSource& source, const Launch& launch, const CaseGroup& group,
+               Validation& validation, report::Progress& progress, std::vector<CaseTrace>& traces) {
     GroupRun run(config, launch, group, progress);
     run.load_weights(source);
     run.validate(prompts, validation);

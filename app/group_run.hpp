@@ -21,8 +21,8 @@ struct CaseTrace {
 };
 
 /// Runs the group and fills the results of its cases (on rank 0). Collective.
-void run_group(const config::RunConfig& config, const backend::Prompts& prompts, const checkpoint::WeightSource& source,
-               const Launch& launch, const CaseGroup& group, Validation& validation, report::Progress& progress,
-               std::vector<CaseTrace>& traces);
+void run_group(const config::RunConfig& config, const backend::Prompts& prompts,
+               const checkpoint::WeightSource& source, const Launch& launch, const CaseGroup& group,
+               Validation& validation, report::Progress& progress, std::vector<CaseTrace>& traces);
 
 }  // namespace eps

@@ -32,8 +32,8 @@ class AgreedError : public Error {
     using Error::Error;
 };
 
-/// Runs `work` on every rank; if it throws anywhere, every rank throws the first one (by rank) as AgreedError. `work` itself must not
-/// talk to other ranks.
+/// Runs `work` on every rank; if it throws anywhere, every rank throws the first one (by rank) as
+/// AgreedError. `work` itself must not talk to other ranks.
 void agree(comm::Communicator& world, const std::function<void()>& work);
 
 /// The run's error, once: prints one line and ends all ranks with its status.

@@ -7,13 +7,14 @@ namespace eps {
 std::unique_ptr<backend::Prompts> make_prompts(const config::RunConfig& config) {
     auto prompts = std::make_unique<backend::Prompts>(config.workload.sequence_lengths, config.workload.seed);
     if (config.scope == schedule::Scope::model)
-        prompts->token_ids = workload::make_token_ids(config.workload.tokens, prompts->batch, config.model.vocab_size,
-                                                      config.workload.seed);
+        prompts->token_ids = workload::make_token_ids(config.workload.tokens, prompts->batch,
+                                                      config.model.vocab_size, config.workload.seed);
     std::vector<std::int64_t> layers;
     for (std::int64_t layer = 0; layer < config.model.num_layers; ++layer)
-        if (config.model.is_moe(layer) && (config.scope != schedule::Scope::moe || layers.empty())) layers.push_back(layer);
-    prompts->forced = workload::make_forced_routing(config.workload.routing, config.model, config.workload.seed, layers,
-                                                    prompts->batch.num_tokens());
+        if (config.model.is_moe(layer) && (config.scope != schedule::Scope::moe || layers.empty()))
+            layers.push_back(layer);
+    prompts->forced = workload::make_forced_routing(
+        config.workload.routing, config.model, config.workload.seed, layers, prompts->batch.num_tokens());
     return prompts;
 }
 
@@ -27,14 +28,16 @@ schedule::PassSetup pass_setup(const config::RunConfig& config, const LiveCase& 
             .forced_routing = forced_routing};
 }
 
-std::vector<std::unique_ptr<LiveCase>> make_cases(const config::RunConfig& config, const backend::Prompts& prompts,
-                                                  std::int64_t rank) {
+std::vector<std::unique_ptr<LiveCase>> make_cases(const config::RunConfig& config,
+                                                  const backend::Prompts& prompts, std::int64_t rank) {
     std::vector<std::unique_ptr<LiveCase>> cases;
     for (const config::Case& asked : config.cases) {
         auto live = std::make_unique<LiveCase>();
         live->config = asked;
-        live->layout = placement::lay_out_tokens(asked.placement, config.workload.sequence_lengths, asked.schedule.micro_batches);
-        live->runner = std::make_unique<backend::PassRunner>(pass_setup(config, *live, prompts.forced != nullptr), rank);
+        live->layout = placement::lay_out_tokens(asked.placement, config.workload.sequence_lengths,
+                                                 asked.schedule.micro_batches);
+        live->runner =
+            std::make_unique<backend::PassRunner>(pass_setup(config, *live, prompts.forced != nullptr), rank);
         cases.push_back(std::move(live));
     }
     return cases;

@@ -30,8 +30,8 @@ using CaseGroup = std::vector<LiveCase*>;
 std::unique_ptr<backend::Prompts> make_prompts(const config::RunConfig& config);
 
 /// `config` and `prompts` outlive the cases.
-std::vector<std::unique_ptr<LiveCase>> make_cases(const config::RunConfig& config, const backend::Prompts& prompts,
-                                                  std::int64_t rank);
+std::vector<std::unique_ptr<LiveCase>> make_cases(const config::RunConfig& config,
+                                                  const backend::Prompts& prompts, std::int64_t rank);
 
 /// Groups in the order of their first case.
 std::vector<CaseGroup> make_groups(const std::vector<std::unique_ptr<LiveCase>>& cases);

@@ -6,7 +6,8 @@
 
 namespace eps {
 
-void add_phases(const plan::RankPlan& plan, const std::vector<trace::Span>& spans, std::int64_t num_ranks, report::Result& result) {
+void add_phases(const plan::RankPlan& plan, const std::vector<trace::Span>& spans, std::int64_t num_ranks,
+                report::Result& result) {
     std::map<std::pair<std::int32_t, std::int32_t>, report::Phase> phases;  // (lane, kind), mean over ranks
     const double share = 1.0 / static_cast<double>(num_ranks);
     for (std::int64_t rank = 0; rank < num_ranks; ++rank) {
@@ -27,7 +28,8 @@ void add_phases(const plan::RankPlan& plan, const std::vector<trace::Span>& span
             phase.lane = lane.name;
             phase.busy_seconds += share * time.busy_seconds;
             phase.count += share * static_cast<double>(time.count);
-            if (lane.exchange) phase.exposed_seconds = phase.exposed_seconds.value_or(0) + share * time.exposed_seconds;
+            if (lane.exchange)
+                phase.exposed_seconds = phase.exposed_seconds.value_or(0) + share * time.exposed_seconds;
         }
     }
     for (const auto& [key, phase] : phases) result.phases.push_back(phase);

@@ -93,8 +93,10 @@ std::vector<std::int64_t> sent_bytes(const LiveCase& live) {
 double pass_flops(const config::RunConfig& config, DType dtype) {
     const auto& lengths = config.workload.sequence_lengths;
     switch (config.scope) {
-        case schedule::Scope::model: return static_cast<double>(model::cost_of_model(config.model, lengths, dtype).total().flops);
-        case schedule::Scope::layer: return static_cast<double>(model::cost_of_layers(config.model, lengths, dtype).total().flops);
+        case schedule::Scope::model:
+            return static_cast<double>(model::cost_of_model(config.model, lengths, dtype).total().flops);
+        case schedule::Scope::layer:
+            return static_cast<double>(model::cost_of_layers(config.model, lengths, dtype).total().flops);
         case schedule::Scope::moe:
             return static_cast<double>(
                 model::cost_of_moe(config.model, workload::Batch(lengths).num_tokens(), dtype).total().flops);
@@ -102,20 +104,23 @@ double pass_flops(const config::RunConfig& config, DType dtype) {
     throw Error(Exit::internal, "unknown scope");
 }
 
-std::string case_text(const config::RunConfig& config, const LiveCase& live, const std::vector<std::int64_t>& memory,
-                      const std::vector<std::int64_t>& sent, std::int64_t world_size) {
+std::string case_text(const config::RunConfig& config, const LiveCase& live,
+                      const std::vector<std::int64_t>& memory, const std::vector<std::int64_t>& sent,
+                      std::int64_t world_size) {
     const placement::Placement& placement = live.config.placement;
-    std::string text = fmt::format("{}\n  placement: {}\n  {:.3f} GFLOP a pass\n", live.config.name,
-                                   placement::to_string(placement), pass_flops(config, live.config.dtype) / 1e9);
+    std::string text =
+        fmt::format("{}\n  placement: {}\n  {:.3f} GFLOP a pass\n", live.config.name,
+                    placement::to_string(placement), pass_flops(config, live.config.dtype) / 1e9);
     text += "  rank  weights       buffers       peak          sent to rank 0, 1, ...\n";
     for (std::int64_t rank = 0; rank < world_size; ++rank) {
         const std::int64_t* of_rank = memory.data() + 3 * rank;
         const PredictedMemory predicted{of_rank[0], of_rank[1], of_rank[2]};
         std::string links;
         for (std::int64_t peer = 0; peer < world_size; ++peer)
-            links += " " + (peer == rank ? "-" : gib(sent[static_cast<std::size_t>(rank * world_size + peer)]));
-        text += fmt::format("  {:<4}  {:<12}  {:<12}  {:<12} {}\n", rank, gib(predicted.weights), gib(predicted.buffers),
-                            gib(predicted.peak()), links);
+            links +=
+                " " + (peer == rank ? "-" : gib(sent[static_cast<std::size_t>(rank * world_size + peer)]));
+        text += fmt::format("  {:<4}  {:<12}  {:<12}  {:<12} {}\n", rank, gib(predicted.weights),
+                            gib(predicted.buffers), gib(predicted.peak()), links);
     }
     return text;
 }
@@ -141,41 +146,51 @@ PredictedMemory predict_memory(const CaseGroup& group, const kernels::Kernels& k
     return memory;
 }
 
-void check_resources(const config::RunConfig& config, const backend::Prompts& prompts, const std::vector<CaseGroup>& groups,
-                     const Launch& launch) {
+void check_resources(const config::RunConfig& config, const backend::Prompts& prompts,
+                     const std::vector<CaseGroup>& groups, const Launch& launch) {
     const std::int64_t available = available_bytes();
     const auto refuse_beyond = [&](double needed, const std::string& what) {
         if (needed <= static_cast<double>(available)) return;
-        throw Error(Exit::resource, fmt::format("{} takes {} on host {}, which has {} available: use fewer layers or tokens, or "
-                                                "more hosts",
-                                                what, gib(static_cast<std::int64_t>(std::min(needed, 9e18))), launch.host,
-                                                gib(available)));
+        throw Error(
+            Exit::resource,
+            fmt::format(
+                "{}: {} are needed on host {}, which has {} available; use fewer layers or tokens, or "
+                "more hosts",
+                what, gib(static_cast<std::int64_t>(std::min(needed, 9e18))), launch.host, gib(available)));
     };
     agree(*launch.world, [&] {
-        refuse_beyond(least_bytes(config, prompts), "the residual stream of this batch alone");
+        refuse_beyond(least_bytes(config, prompts), "residual stream of this batch");
         for (const CaseGroup& group : groups)
-            refuse_beyond(static_cast<double>(predict_memory(group, *launch.kernels).weights), "the weights of one rank alone");
+            refuse_beyond(static_cast<double>(predict_memory(group, *launch.kernels).weights),
+                          "weights of one rank");
         for (const CaseGroup& group : groups)
             for (LiveCase* live : group) backend::lower_expected(prompts, *live->runner);
     });
     const std::vector<std::string> hosts = comm::all_gather_strings(*launch.world, launch.host);
     for (const CaseGroup& group : groups) {
-        const std::vector<std::int64_t> peaks = gather_numbers(*launch.world, {predict_memory(group, *launch.kernels).peak()});
+        const std::vector<std::int64_t> peaks =
+            gather_numbers(*launch.world, {predict_memory(group, *launch.kernels).peak()});
         double here = 0;
         for (std::size_t rank = 0; rank < peaks.size(); ++rank)
             if (hosts[rank] == launch.host) here += static_cast<double>(peaks[rank]);
-        agree(*launch.world, [&] { refuse_beyond(here, fmt::format("case {} and those that share its weights", group.front()->config.name)); });
+        agree(*launch.world, [&] {
+            refuse_beyond(
+                here, fmt::format("case {} and those that share its weights", group.front()->config.name));
+        });
     }
 }
 
-std::string dry_run_text(const config::RunConfig& config, const std::vector<CaseGroup>& groups, const Launch& launch) {
+std::string dry_run_text(const config::RunConfig& config, const std::vector<CaseGroup>& groups,
+                         const Launch& launch) {
     const std::int64_t world_size = launch.world->size();
-    std::string text = fmt::format("{}: {} on {} ranks, {} tokens a pass; predicted, nothing was run\n", config.name,
-                                   config.model.name, world_size, workload::Batch(config.workload.sequence_lengths).num_tokens());
+    std::string text = fmt::format("{}: {} on {} ranks, {} tokens a pass; predicted, nothing was run\n",
+                                   config.name, config.model.name, world_size,
+                                   workload::Batch(config.workload.sequence_lengths).num_tokens());
     for (const CaseGroup& group : groups)
         for (LiveCase* live : group) {
             const PredictedMemory memory = predict_memory({live}, *launch.kernels);
-            const auto all_memory = gather_numbers(*launch.world, {memory.weights, memory.buffers, memory.loading});
+            const auto all_memory =
+                gather_numbers(*launch.world, {memory.weights, memory.buffers, memory.loading});
             const auto all_sent = gather_numbers(*launch.world, sent_bytes(*live));
             text += "\n" + case_text(config, *live, all_memory, all_sent, world_size);
         }
@@ -188,7 +203,8 @@ std::string plan_text(const std::vector<CaseGroup>& groups, const Launch& launch
         for (LiveCase* live : group) {
             text += live->config.name + "\n";
             const auto plans = comm::all_gather_strings(*launch.world, plan::print(live->runner->plan()));
-            for (std::size_t rank = 0; rank < plans.size(); ++rank) text += fmt::format("rank {}\n{}", rank, plans[rank]);
+            for (std::size_t rank = 0; rank < plans.size(); ++rank)
+                text += fmt::format("rank {}\n{}", rank, plans[rank]);
         }
     return text;
 }

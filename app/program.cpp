@@ -38,11 +38,12 @@ bool first_rank_before_mpi() {
     return true;
 }
 
-// Several ranks on a host must not spin: a waiting OpenMP team costs its neighbours their cores. The OpenMP library reads its
-// settings when it is loaded, so the program starts over once with them set.
+// Several ranks on a host must not spin: a waiting OpenMP team costs its neighbours their cores. The OpenMP
+// library reads its settings when it is loaded, so the program starts over once with them set.
 void restart_with_quiet_threads(char** argv) {
     const char* local_size = std::getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
-    if (local_size == nullptr || std::atoi(local_size) < 2 || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
+    if (local_size == nullptr || std::atoi(local_size) < 2 || std::getenv("OMP_WAIT_POLICY") != nullptr)
+        return;
     setenv("OMP_WAIT_POLICY", "passive", 1);
     execv("/proc/self/exe", argv);
 }
@@ -62,7 +63,8 @@ void share_cores(Launch& launch, std::vector<std::int64_t> cpus) {
 }
 
 report::Report start_report(const config::RunConfig& config, const Launch& launch, const comm::MpiWorld& mpi,
-                            const std::vector<std::string>& argv, const std::string& utc, const std::vector<std::int64_t>& cpus) {
+                            const std::vector<std::string>& argv, const std::string& utc,
+                            const std::vector<std::int64_t>& cpus) {
     report::Report report;
     report.tool = {.name = "eps-bench",
                    .version = std::string(kVersion),
@@ -78,13 +80,19 @@ report::Report start_report(const config::RunConfig& config, const Launch& launc
                   .interrupted = false};
     report::Host host = report::this_host();
     host.name = launch.host;
-    const report::RankPlace place{.rank = launch.world->rank(), .host = launch.host, .cpus = cpus, .threads = launch.threads, .device = {}};
-    report::add_ranks(report.environment, comm::all_gather_strings(*launch.world, report::encode(host, place)));
+    const report::RankPlace place{.rank = launch.world->rank(),
+                                  .host = launch.host,
+                                  .cpus = cpus,
+                                  .threads = launch.threads,
+                                  .device = {}};
+    report::add_ranks(report.environment,
+                      comm::all_gather_strings(*launch.world, report::encode(host, place)));
     report.environment.mpi = mpi.library_version();
     report.environment.blas = launch.kernels->name;
     for (const DType dtype : {DType::f32, DType::bf16})
         if (std::ranges::count(config.cases, dtype, &config::Case::dtype) > 0)
-            report.environment.blas += "; " + std::string(name_of(dtype)) + " " + launch.kernels->describe_gemm(dtype);
+            report.environment.blas +=
+                "; " + std::string(name_of(dtype)) + " " + launch.kernels->describe_gemm(dtype);
     report.environment.env = report::allowed_variables();
     return report;
 }
@@ -120,7 +128,8 @@ class Program {
 
     // The watchdog's last act on rank 0; any thread.
     void keep_what_is_finished() {
-        if (const std::shared_ptr<report::ReportFile> file = std::atomic_load(&file_)) file->write_interrupted(report::utc_now());
+        if (const std::shared_ptr<report::ReportFile> file = std::atomic_load(&file_))
+            file->write_interrupted(report::utc_now());
     }
 
   private:
@@ -131,17 +140,20 @@ class Program {
         });
         text = comm::broadcast_string(*launch_.world, 0, text);
         agree(*launch_.world, [&] {
-            config_ = config::make_run_config(text, launch_.options.config_path, launch_.options.sets, launch_.world->size(), utc);
+            config_ = config::make_run_config(text, launch_.options.config_path, launch_.options.sets,
+                                              launch_.world->size(), utc);
         });
     }
 
     void open_weights() {
-        source_ = config_.checkpoint_dir ? checkpoint::open_checkpoint(*config_.checkpoint_dir, config_.model)
-                                         : checkpoint::synthetic_weights(config_.model, config_.workload.seed);
+        source_ = config_.checkpoint_dir
+                      ? checkpoint::open_checkpoint(*config_.checkpoint_dir, config_.model)
+                      : checkpoint::synthetic_weights(config_.model, config_.workload.seed);
     }
 
     Exit only_tell(const std::vector<CaseGroup>& groups) {
-        const std::string told = launch_.options.dry_run ? dry_run_text(config_, groups, launch_) : plan_text(groups, launch_);
+        const std::string told =
+            launch_.options.dry_run ? dry_run_text(config_, groups, launch_) : plan_text(groups, launch_);
         if (launch_.speaks()) std::fputs(told.c_str(), stdout);
         return Exit::ok;
     }
@@ -152,7 +164,8 @@ class Program {
             if (!launch_.speaks()) return;
             const bool overwrite = launch_.options.overwrite;
             if (config_.dump_path) check_output_path(*config_.dump_path, "dump", overwrite);
-            if (launch_.options.timeline_path) check_output_path(*launch_.options.timeline_path, "timeline", overwrite);
+            if (launch_.options.timeline_path)
+                check_output_path(*launch_.options.timeline_path, "timeline", overwrite);
             const auto file = std::make_shared<report::ReportFile>(config_.report_path, overwrite);
             file->hold(report_);
             std::atomic_store(&file_, file);
@@ -225,11 +238,12 @@ Exit run_in_world(Launch launch, comm::MpiWorld& mpi, std::vector<std::string> a
     comm::ProgressBoard& board = *launch.board;
     const double op_timeout_s = launch.options.op_timeout_s;
     Program program(std::move(launch), mpi, std::move(argv));
-    const comm::Watchdog watchdog(board, {.rank = world.rank(),
-                                          .host = mpi.hosts()[static_cast<std::size_t>(world.rank())],
-                                          .op_timeout_s = op_timeout_s,
-                                          .before_end = [&](std::string_view) { program.keep_what_is_finished(); },
-                                          .abort_run = [&](int status) { world.abort(status); }});
+    const comm::Watchdog watchdog(board,
+                                  {.rank = world.rank(),
+                                   .host = mpi.hosts()[static_cast<std::size_t>(world.rank())],
+                                   .op_timeout_s = op_timeout_s,
+                                   .before_end = [&](std::string_view) { program.keep_what_is_finished(); },
+                                   .abort_run = [&](int status) { world.abort(status); }});
     try {
         return program.run();
     } catch (const AgreedError& error) {

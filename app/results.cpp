@@ -15,7 +15,8 @@ namespace eps {
 
 namespace {
 
-report::Metric metric(std::string name, std::string unit, bool higher_is_better, std::vector<double> samples) {
+report::Metric metric(std::string name, std::string unit, bool higher_is_better,
+                      std::vector<double> samples) {
     const measure::Summary summary = measure::summarize(samples);
     report::Metric made;
     made.name = std::move(name);
@@ -53,17 +54,20 @@ std::vector<T> gather_vector(comm::Communicator& world, const std::vector<T>& mi
 
 }  // namespace
 
-report::Result describe_case(const config::RunConfig& config, const config::Case& asked, const Launch& launch) {
+report::Result describe_case(const config::RunConfig& config, const config::Case& asked,
+                             const Launch& launch) {
     report::Result result;
     result.name = asked.name;
     result.params = asked.params;
     result.dtype = std::string(name_of(asked.dtype));
-    result.tokens = std::accumulate(config.workload.sequence_lengths.begin(), config.workload.sequence_lengths.end(), std::int64_t{0});
+    result.tokens = std::accumulate(config.workload.sequence_lengths.begin(),
+                                    config.workload.sequence_lengths.end(), std::int64_t{0});
     if (asked.schedule.oracle) result.flags.emplace_back("ORACLE");
     if (launch.cores_shared) result.notes.emplace_back("there are more ranks than cores: ranks share cores");
     if (launch.threads > launch.cores_share)
-        result.invalid_reasons.push_back(fmt::format("{} compute threads a rank were asked for (OMP_NUM_THREADS), its share is {} cores",
-                                                     launch.threads, launch.cores_share));
+        result.invalid_reasons.push_back(
+            fmt::format("{} compute threads a rank were asked for (OMP_NUM_THREADS), its share is {} cores",
+                        launch.threads, launch.cores_share));
     add_cost(config, result);
     return result;
 }
@@ -71,22 +75,25 @@ report::Result describe_case(const config::RunConfig& config, const config::Case
 void add_cost(const config::RunConfig& config, report::Result& result) {
     const auto& lengths = config.workload.sequence_lengths;
     const DType dtype = result.dtype == "bf16" ? DType::bf16 : DType::f32;
-    const model::ModelCost cost = config.scope == schedule::Scope::model   ? model::cost_of_model(config.model, lengths, dtype)
-                                  : config.scope == schedule::Scope::layer ? model::cost_of_layers(config.model, lengths, dtype)
-                                                                           : model::cost_of_moe(config.model, result.tokens, dtype);
+    const model::ModelCost cost =
+        config.scope == schedule::Scope::model   ? model::cost_of_model(config.model, lengths, dtype)
+        : config.scope == schedule::Scope::layer ? model::cost_of_layers(config.model, lengths, dtype)
+                                                 : model::cost_of_moe(config.model, result.tokens, dtype);
     const model::PartCost total = cost.total();
     result.model.flops = static_cast<double>(total.flops);
     result.model.bytes = static_cast<double>(total.weight_bytes + total.activation_bytes);
 }
 
-void add_measurement(const measure::StoppingRule& rule, const std::vector<double>& seconds, report::Result& result) {
+void add_measurement(const measure::StoppingRule& rule, const std::vector<double>& seconds,
+                     report::Result& result) {
     std::vector<double> rates;
     for (const double s : seconds) rates.push_back(static_cast<double>(result.tokens) / s);
     result.metrics.push_back(metric("tokens_per_second", "tokens/s", true, std::move(rates)));
     result.metrics.push_back(metric("pass_seconds", "s", false, seconds));
     if (std::ssize(seconds) < rule.min_repetitions)
-        result.invalid_reasons.push_back(fmt::format("{} timed passes, min_repetitions asks for {} (max_seconds and max_repetitions win)",
-                                                     seconds.size(), rule.min_repetitions));
+        result.invalid_reasons.push_back(
+            fmt::format("{} timed passes, min_repetitions asks for {} (max_seconds and max_repetitions win)",
+                        seconds.size(), rule.min_repetitions));
     if (seconds.empty()) {
         if (result.invalid_reasons.empty()) result.invalid_reasons.emplace_back("no timed pass");
         return;
@@ -95,8 +102,8 @@ void add_measurement(const measure::StoppingRule& rule, const std::vector<double
     result.model.achieved = result.model.flops / result.metrics.back().median;
 }
 
-void add_ranks(comm::Communicator& world, const LiveCase& live, std::int64_t weight_bytes, std::int64_t peak_bytes,
-               report::Result& result) {
+void add_ranks(comm::Communicator& world, const LiveCase& live, std::int64_t weight_bytes,
+               std::int64_t peak_bytes, report::Result& result) {
     const schedule::Tables& tables = live.runner->tables();
     const bool first_shard = tables.replicated ? tables.position.tp == 0 : tables.position.etp == 0;
     const std::int64_t num_experts = tables.block.num_experts;
@@ -107,7 +114,8 @@ void add_ranks(comm::Communicator& world, const LiveCase& live, std::int64_t wei
         const routing::CountsView counts = schedule::view_of(tables, gate.counts);
         routed_rows += sum_of_rows(counts, tables.shards.experts);
         for (std::int64_t e = tables.shards.experts.begin; e < tables.shards.experts.end && first_shard; ++e)
-            expert_rows[static_cast<std::size_t>(gate.layer * num_experts + e)] += sum_of_rows(counts, {e, e + 1});
+            expert_rows[static_cast<std::size_t>(gate.layer * num_experts + e)] +=
+                sum_of_rows(counts, {e, e + 1});
     }
     std::int64_t tokens = 0;
     for (const auto& batch : tables.micro_batches) tokens += batch.num_tokens();
@@ -127,11 +135,14 @@ void add_ranks(comm::Communicator& world, const LiveCase& live, std::int64_t wei
         result.load.rows_per_rank.push_back(of_rank[1]);
     }
     const auto ratio = [](std::int64_t most, std::int64_t total, std::size_t count) {
-        return total == 0 ? report::kUnknown : static_cast<double>(most) * static_cast<double>(count) / static_cast<double>(total);
+        return total == 0
+                   ? report::kUnknown
+                   : static_cast<double>(most) * static_cast<double>(count) / static_cast<double>(total);
     };
     const auto& rows = result.load.rows_per_rank;
     result.load.max_over_mean =
-        ratio(*std::ranges::max_element(rows), std::accumulate(rows.begin(), rows.end(), std::int64_t{0}), rows.size());
+        ratio(*std::ranges::max_element(rows), std::accumulate(rows.begin(), rows.end(), std::int64_t{0}),
+              rows.size());
     std::vector<std::int64_t> experts;  // of the layers that were routed
     const std::size_t per_rank = expert_rows.size();
     const Range layers = schedule::layers_of(tables.setup);
@@ -148,7 +159,8 @@ void add_ranks(comm::Communicator& world, const LiveCase& live, std::int64_t wei
     result.load.expert_min_rows = *std::ranges::min_element(experts);
     result.load.expert_max_rows = *std::ranges::max_element(experts);
     result.load.expert_max_over_mean =
-        ratio(result.load.expert_max_rows, std::accumulate(experts.begin(), experts.end(), std::int64_t{0}), experts.size());
+        ratio(result.load.expert_max_rows, std::accumulate(experts.begin(), experts.end(), std::int64_t{0}),
+              experts.size());
 }
 
 void conclude(report::Result& result) {

@@ -14,20 +14,23 @@
 namespace eps {
 
 /// What is known of a case before it runs: parameters, work of a pass, notes on the launch.
-report::Result describe_case(const config::RunConfig& config, const config::Case& asked, const Launch& launch);
+report::Result describe_case(const config::RunConfig& config, const config::Case& asked,
+                             const Launch& launch);
 
 /// FLOPs and least bytes of one pass in the config's scope (closed form).
 void add_cost(const config::RunConfig& config, report::Result& result);
 
 /// Metrics and flags from the seconds of the timed passes, and the verdict's share that depends on them.
-void add_measurement(const measure::StoppingRule& rule, const std::vector<double>& seconds, report::Result& result);
+void add_measurement(const measure::StoppingRule& rule, const std::vector<double>& seconds,
+                     report::Result& result);
 
 /// Rows, memory and load of every rank. Collective; fills on rank 0.
-void add_ranks(comm::Communicator& world, const LiveCase& live, std::int64_t weight_bytes, std::int64_t peak_bytes,
-               report::Result& result);
+void add_ranks(comm::Communicator& world, const LiveCase& live, std::int64_t weight_bytes,
+               std::int64_t peak_bytes, report::Result& result);
 
 /// Busy time per op kind and lane, exposed communication, per rank and as a mean, from one traced pass.
-void add_phases(const plan::RankPlan& plan, const std::vector<trace::Span>& spans, std::int64_t num_ranks, report::Result& result);
+void add_phases(const plan::RankPlan& plan, const std::vector<trace::Span>& spans, std::int64_t num_ranks,
+                report::Result& result);
 
 /// `valid` and what depends on it, once all else is filled.
 void conclude(report::Result& result);

@@ -26,17 +26,22 @@ constexpr std::int64_t kMostCompared = 1024;  // output rows that spot-checked c
 
 validate::Scope to_validate(schedule::Scope scope) {
     switch (scope) {
-        case schedule::Scope::model: return validate::Scope::model;
-        case schedule::Scope::layer: return validate::Scope::layer;
-        case schedule::Scope::moe: return validate::Scope::moe;
+        case schedule::Scope::model:
+            return validate::Scope::model;
+        case schedule::Scope::layer:
+            return validate::Scope::layer;
+        case schedule::Scope::moe:
+            return validate::Scope::moe;
     }
     throw Error(Exit::internal, "unknown scope");
 }
 
 validate::Kind kind_of(const config::RunConfig& config, validate::Scope scope) {
     switch (config.validate) {
-        case config::ValidateKind::reference: return validate::Kind::reference;
-        case config::ValidateKind::spot: return validate::Kind::spot;
+        case config::ValidateKind::reference:
+            return validate::Kind::reference;
+        case config::ValidateKind::spot:
+            return validate::Kind::spot;
         case config::ValidateKind::automatic:
             return validate::choose_kind(config.model, scope, config.workload.sequence_lengths);
     }
@@ -85,7 +90,8 @@ std::string choices(const LiveCase& live, const std::string& kinds) {
     std::vector<std::string> chosen;
     if (asked.chunk_by == schedule::ChunkBy::expert && !asked.chunks)
         chosen.push_back(fmt::format(R"("chunks": {})", live.runner->tables().num_chunks));
-    if (asked.gemm == schedule::GemmChoice::automatic && !kinds.empty()) chosen.push_back(fmt::format(R"("gemm": "{}")", kinds));
+    if (asked.gemm == schedule::GemmChoice::automatic && !kinds.empty())
+        chosen.push_back(fmt::format(R"("gemm": "{}")", kinds));
     return fmt::format("{{{}}}", fmt::join(chosen, ", "));
 }
 
@@ -95,8 +101,8 @@ std::string order_of(const config::Case& asked, const std::string& kinds) {
     const bool one_sum = asked.schedule.combine == schedule::Combine::per_token ||
                          asked.schedule.chunk_by == schedule::ChunkBy::none || asked.schedule.chunks == 1;
     if (!one_sum) return "";
-    return fmt::format("{}, {}, {} micro-batches, dedup {}, gemm {}", placement::to_string(asked.placement), name_of(asked.dtype),
-                       asked.schedule.micro_batches, asked.schedule.dedup, kinds);
+    return fmt::format("{}, {}, {} micro-batches, dedup {}, gemm {}", placement::to_string(asked.placement),
+                       name_of(asked.dtype), asked.schedule.micro_batches, asked.schedule.dedup, kinds);
 }
 
 }  // namespace
@@ -129,14 +135,20 @@ OutputHash hash_outputs(const LiveCase& live, backend::Executor& executor) {
     return out;
 }
 
-Validation::Proof::Proof(const config::RunConfig& config, const checkpoint::WeightSource& source, DType dtype, int threads,
-                         const validate::PassWork& work)
+Validation::Proof::Proof(const config::RunConfig& config, const checkpoint::WeightSource& source, DType dtype,
+                         int threads, const validate::PassWork& work)
     : weights(source, dtype, threads), reference(config.model, weights), pass_check(reference, work) {}
 
-Validation::Validation(const config::RunConfig& config, const backend::Prompts& prompts, const checkpoint::WeightSource& source,
-                       const Launch& launch, int threads)
-    : config_(config), prompts_(prompts), source_(source), launch_(launch), threads_(threads), scope_(to_validate(config.scope)),
-      kind_(kind_of(config, scope_)), layers_(validate::layers_of(config.model, scope_)),
+Validation::Validation(const config::RunConfig& config, const backend::Prompts& prompts,
+                       const checkpoint::WeightSource& source, const Launch& launch, int threads)
+    : config_(config),
+      prompts_(prompts),
+      source_(source),
+      launch_(launch),
+      threads_(threads),
+      scope_(to_validate(config.scope)),
+      kind_(kind_of(config, scope_)),
+      layers_(validate::layers_of(config.model, scope_)),
       dump_pending_(config.dump_path.has_value()) {
     if (kind_ == validate::Kind::spot)
         samples_ = validate::choose_spot_samples(config.model, scope_, prompts.batch.starts, kSpotFlops);
@@ -165,15 +177,21 @@ Validation::Proof& Validation::proof_of(DType dtype) {
 
 // Everything, or what the samples and the comparison of outputs need.
 std::vector<Range> Validation::wanted(Tensor tensor, std::int64_t layer, bool everything) const {
-    const std::int64_t num_tokens = prompts_.batch.num_tokens(), num_sequences = prompts_.batch.num_sequences();
-    if (tensor == Tensor::logits) return {{0, everything ? num_sequences : std::min<std::int64_t>(num_sequences, 64)}};
-    if (everything || tensor == Tensor::topk_ids) return {{0, num_tokens}};  // ids: legality follows every row
+    const std::int64_t num_tokens = prompts_.batch.num_tokens(),
+                       num_sequences = prompts_.batch.num_sequences();
+    if (tensor == Tensor::logits)
+        return {{0, everything ? num_sequences : std::min<std::int64_t>(num_sequences, 64)}};
+    if (everything || tensor == Tensor::topk_ids)
+        return {{0, num_tokens}};  // ids: legality follows every row
     std::set<std::int64_t> tokens;
     for (const validate::SpotSample& sample : samples_) {
         const Range sequence = prompts_.batch.tokens_of(sample.sequence);
         const std::int64_t token = sequence.begin + sample.position;
         const auto place = std::ranges::find(layers_, sample.layer) - layers_.begin();
-        const bool enters = tensor == Tensor::embed ? place == 0 : tensor == Tensor::hidden && place > 0 && layers_[static_cast<std::size_t>(place - 1)] == layer;
+        const bool enters = tensor == Tensor::embed
+                                ? place == 0
+                                : tensor == Tensor::hidden && place > 0 &&
+                                      layers_[static_cast<std::size_t>(place - 1)] == layer;
         if (enters)
             for (std::int64_t t = sequence.begin; t <= token; ++t) tokens.insert(t);
         if (tensor != Tensor::embed && sample.layer == layer) tokens.insert(token);
@@ -181,7 +199,8 @@ std::vector<Range> Validation::wanted(Tensor tensor, std::int64_t layer, bool ev
     if (tensor == Tensor::hidden && layer == layers_.back()) {
         if (scope_ == validate::Scope::model) tokens.insert(prompts_.batch.tokens_of(0).end - 1);
         const std::int64_t count = std::min(num_tokens, kMostCompared);
-        for (std::int64_t i = 0; i < count && scope_ != validate::Scope::model; ++i) tokens.insert(i * num_tokens / count);
+        for (std::int64_t i = 0; i < count && scope_ != validate::Scope::model; ++i)
+            tokens.insert(i * num_tokens / count);
     }
     std::vector<Range> ranges;
     for (const std::int64_t token : tokens) {
@@ -195,14 +214,15 @@ std::vector<Range> Validation::wanted(Tensor tensor, std::int64_t layer, bool ev
 }
 
 // Rows that enter layers_[layer_place].
-std::vector<float> Validation::layer_input(const backend::Gathered& gathered, std::size_t layer_place, Range tokens,
-                                           DType dtype) const {
+std::vector<float> Validation::layer_input(const backend::Gathered& gathered, std::size_t layer_place,
+                                           Range tokens, DType dtype) const {
     const std::int64_t hidden = config_.model.hidden_size;
     if (layer_place > 0) return gathered.floats(Tensor::hidden, layers_[layer_place - 1], tokens, hidden);
     if (scope_ == validate::Scope::model) return gathered.floats(Tensor::embed, -1, tokens, hidden);
     std::vector<float> rows(static_cast<std::size_t>(tokens.size() * hidden));
-    workload::write_input_rows(config_.workload.seed, tokens,
-                               {reinterpret_cast<std::byte*>(rows.data()), DType::f32, tokens.size(), hidden, hidden});
+    workload::write_input_rows(
+        config_.workload.seed, tokens,
+        {reinterpret_cast<std::byte*>(rows.data()), DType::f32, tokens.size(), hidden, hidden});
     for (float& value : rows) value = rounded_to(dtype, value);
     return rows;
 }
@@ -216,10 +236,12 @@ validate::CheckResult Validation::check_all(const backend::Gathered& gathered, D
         of_layer.hidden = gathered.floats(Tensor::hidden, layer, all_tokens(), spec.hidden_size);
         if (!spec.is_moe(layer)) continue;
         of_layer.ids = gathered.ints(Tensor::topk_ids, layer, all_tokens(), spec.num_experts_per_tok);
-        of_layer.weights = gathered.floats(Tensor::topk_weights, layer, all_tokens(), spec.num_experts_per_tok);
+        of_layer.weights =
+            gathered.floats(Tensor::topk_weights, layer, all_tokens(), spec.num_experts_per_tok);
     }
     if (scope_ == validate::Scope::model)
-        capture.logits = gathered.floats(Tensor::logits, -1, {0, prompts_.batch.num_sequences()}, spec.vocab_size);
+        capture.logits =
+            gathered.floats(Tensor::logits, -1, {0, prompts_.batch.num_sequences()}, spec.vocab_size);
     return proof_of(dtype).pass_check.check(capture, validate::tolerance_of(dtype));
 }
 
@@ -232,14 +254,16 @@ validate::CheckResult Validation::check_samples(const backend::Gathered& gathere
         const Range sequence = prompts_.batch.tokens_of(sample.sequence);
         const std::int64_t token = sequence.begin + sample.position;
         const Range row{token, token + 1};
-        const auto place = static_cast<std::size_t>(std::ranges::find(layers_, sample.layer) - layers_.begin());
+        const auto place =
+            static_cast<std::size_t>(std::ranges::find(layers_, sample.layer) - layers_.begin());
         validate::SpotCapture capture{.sample = sample, .prefix = {}, .actual = {}, .forced = {}};
         const Range prefix = scope_ == validate::Scope::moe ? row : Range{sequence.begin, token + 1};
         capture.prefix = layer_input(gathered, place, prefix, dtype);
         capture.actual.hidden = gathered.floats(Tensor::hidden, sample.layer, row, spec.hidden_size);
         if (spec.is_moe(sample.layer)) {
             capture.actual.ids = gathered.ints(Tensor::topk_ids, sample.layer, row, spec.num_experts_per_tok);
-            capture.actual.weights = gathered.floats(Tensor::topk_weights, sample.layer, row, spec.num_experts_per_tok);
+            capture.actual.weights =
+                gathered.floats(Tensor::topk_weights, sample.layer, row, spec.num_experts_per_tok);
             if (prompts_.forced != nullptr) {
                 capture.forced.resize(capture.actual.ids.size());
                 prompts_.forced->write_ids(sample.layer, row, capture.forced);
@@ -247,18 +271,27 @@ validate::CheckResult Validation::check_samples(const backend::Gathered& gathere
         }
         captures.push_back(std::move(capture));
     }
-    std::vector<validate::CheckResult> parts = {validate::check_spots(reference, scope_, tolerance, captures)};
+    std::vector<validate::CheckResult> parts = {
+        validate::check_spots(reference, scope_, tolerance, captures)};
     if (scope_ == validate::Scope::model) {
         const std::int64_t last = prompts_.batch.tokens_of(0).end - 1;
-        parts.push_back(validate::spot_logits(reference, tolerance,
-                                              gathered.floats(Tensor::hidden, layers_.back(), {last, last + 1}, spec.hidden_size),
-                                              gathered.floats(Tensor::logits, -1, {0, 1}, spec.vocab_size)));
+        parts.push_back(validate::spot_logits(
+            reference, tolerance,
+            gathered.floats(Tensor::hidden, layers_.back(), {last, last + 1}, spec.hidden_size),
+            gathered.floats(Tensor::logits, -1, {0, 1}, spec.vocab_size)));
     }
     return validate::combined("spot", parts);
 }
 
-Validation::Outputs Validation::outputs_of(const LiveCase& live, const backend::Gathered& gathered, const std::string& order) {
-    Outputs outputs{.name = live.config.name, .order = order, .dtype = live.config.dtype, .num_cols = 0, .values = {}, .ids = {}, .hashes = {}};
+Validation::Outputs Validation::outputs_of(const LiveCase& live, const backend::Gathered& gathered,
+                                           const std::string& order) {
+    Outputs outputs{.name = live.config.name,
+                    .order = order,
+                    .dtype = live.config.dtype,
+                    .num_cols = 0,
+                    .values = {},
+                    .ids = {},
+                    .hashes = {}};
     const bool logits = scope_ == validate::Scope::model;
     const Tensor tensor = logits ? Tensor::logits : Tensor::hidden;
     const std::int64_t layer = logits ? -1 : layers_.back();
@@ -270,24 +303,28 @@ Validation::Outputs Validation::outputs_of(const LiveCase& live, const backend::
     if (kind_ == validate::Kind::spot) return outputs;
     for (const std::int64_t of_layer : layers_)
         if (config_.model.is_moe(of_layer))
-            outputs.ids.push_back(gathered.ints(Tensor::topk_ids, of_layer, all_tokens(), config_.model.num_experts_per_tok));
+            outputs.ids.push_back(
+                gathered.ints(Tensor::topk_ids, of_layer, all_tokens(), config_.model.num_experts_per_tok));
     return outputs;
 }
 
 // With the first case that promises equal bits, and with the first of the same dtype.
 std::vector<validate::CheckResult> Validation::check_agreement(const Outputs& outputs) const {
-    const auto twin = std::ranges::find_if(
-        proven_, [&](const Outputs& other) { return !outputs.order.empty() && other.order == outputs.order; });
+    const auto twin = std::ranges::find_if(proven_, [&](const Outputs& other) {
+        return !outputs.order.empty() && other.order == outputs.order;
+    });
     if (twin != proven_.end()) {
         validate::CheckResult result = validate::check_same_bits(twin->name, twin->values, outputs.values);
         if (result.passed() && twin->hashes != outputs.hashes)
-            result.reason = fmt::format("outputs differ from those of {} in rows that were not compared one by one", twin->name);
+            result.reason = fmt::format(
+                "outputs differ from those of {} in rows that were not compared one by one", twin->name);
         return {result};
     }
-    const auto first = std::ranges::find_if(proven_, [&](const Outputs& other) { return other.dtype == outputs.dtype; });
+    const auto first =
+        std::ranges::find_if(proven_, [&](const Outputs& other) { return other.dtype == outputs.dtype; });
     if (first == proven_.end()) return {};
-    std::vector<bool> left_out =
-        validate::rows_after_flips(prompts_.batch.starts, config_.model.num_experts_per_tok, first->ids, outputs.ids);
+    std::vector<bool> left_out = validate::rows_after_flips(
+        prompts_.batch.starts, config_.model.num_experts_per_tok, first->ids, outputs.ids);
     if (scope_ == validate::Scope::model && !left_out.empty()) {
         std::vector<bool> of_sequences;
         for (std::int64_t s = 0; s < prompts_.batch.num_sequences(); ++s)
@@ -295,12 +332,14 @@ std::vector<validate::CheckResult> Validation::check_agreement(const Outputs& ou
         left_out = std::move(of_sequences);
     }
     if (outputs.ids.empty()) left_out.clear();
-    return {validate::check_agreement(first->name, outputs.dtype, first->values, outputs.values, outputs.num_cols, left_out)};
+    return {validate::check_agreement(first->name, outputs.dtype, first->values, outputs.values,
+                                      outputs.num_cols, left_out)};
 }
 
 void Validation::write_dump(const backend::Gathered& gathered, const LiveCase& live) {
     const model::ModelSpec& spec = config_.model;
-    const std::int64_t tokens = prompts_.batch.num_tokens(), hidden = spec.hidden_size, k = spec.num_experts_per_tok;
+    const std::int64_t tokens = prompts_.batch.num_tokens(), hidden = spec.hidden_size,
+                       k = spec.num_experts_per_tok;
     std::vector<checkpoint::TensorToWrite> list;
     const bool whole = scope_ == validate::Scope::model;
     if (whole) list.push_back({"embed", DType::f32, {tokens, hidden}});
@@ -330,25 +369,37 @@ void Validation::write_dump(const backend::Gathered& gathered, const LiveCase& l
     if (whole) {
         // The pass norms last rows only; the others are normed here.
         const auto last = gathered.floats(Tensor::hidden, layers_.back(), all_tokens(), hidden);
-        append(validate::rms_norm(last, proof_of(live.config.dtype).weights.vector("model.norm.weight", hidden), spec.rms_norm_eps));
+        append(validate::rms_norm(last,
+                                  proof_of(live.config.dtype).weights.vector("model.norm.weight", hidden),
+                                  spec.rms_norm_eps));
         append(gathered.floats(Tensor::logits, -1, {0, prompts_.batch.num_sequences()}, spec.vocab_size));
     }
     writer.commit();
 }
 
-// The eight rules over all ranks' plans, lowered here from what the gates chose; what ran must have been the same.
+// The eight rules over all ranks' plans, lowered here from what the gates chose; what ran must have been the
+// same.
 report::Check Validation::check_plans(const LiveCase& live, const backend::Gathered& gathered,
                                       const std::vector<std::uint64_t>& ran) const {
     const schedule::PassSetup& setup = live.runner->tables().setup;
     std::vector<plan::GateChoices> choices;
     for (const std::int64_t layer : layers_) {
         if (!config_.model.is_moe(layer)) continue;
-        const auto ids = gathered.ints(Tensor::topk_ids, layer, all_tokens(), config_.model.num_experts_per_tok);
+        const auto ids =
+            gathered.ints(Tensor::topk_ids, layer, all_tokens(), config_.model.num_experts_per_tok);
         for (std::int64_t m = 0; m < setup.schedule.micro_batches; ++m)
             choices.push_back(schedule::gate_choices(setup, layer, m, ids));
     }
-    report::Check check{.kind = "plan", .passed = false, .decisive = true, .compared = 0, .max_error = 0, .bound = 0,
-                        .origin = "rules R1 to R8 over the plans of all ranks", .tokens = 0, .near_ties = 0, .tokens_left_out = 0,
+    report::Check check{.kind = "plan",
+                        .passed = false,
+                        .decisive = true,
+                        .compared = 0,
+                        .max_error = 0,
+                        .bound = 0,
+                        .origin = "rules R1 to R8 over the plans of all ranks",
+                        .tokens = 0,
+                        .near_ties = 0,
+                        .tokens_left_out = 0,
                         .reason = ""};
     std::vector<std::unique_ptr<backend::PassRunner>> runners;
     std::vector<schedule::LoweredRank> lowered;
@@ -382,8 +433,9 @@ report::Check Validation::check_plans(const LiveCase& live, const backend::Gathe
 void Validation::prove(LiveCase& live, backend::Executor& executor) {
     const bool everything = kind_ == validate::Kind::reference || dump_pending_;
     const bool dump = std::exchange(dump_pending_, false);
-    backend::Capture capture(live.runner->tables(), executor,
-                             [&](Tensor tensor, std::int64_t layer) { return wanted(tensor, layer, everything); });
+    backend::Capture capture(live.runner->tables(), executor, [&](Tensor tensor, std::int64_t layer) {
+        return wanted(tensor, layer, everything);
+    });
     live.inputs->write_rows(executor);
     launch_.world->barrier();
     live.runner->run(executor, false, [&](const plan::Segment& segment) { capture.observe(segment); });
@@ -393,9 +445,11 @@ void Validation::prove(LiveCase& live, backend::Executor& executor) {
     const std::string kinds = gemm_kinds_of_all(*launch_.world, live.runner->plan());
     live.result.chosen = choices(live, kinds);
     const bool finite = comm::max_over_ranks(*launch_.world, static_cast<std::int64_t>(!hash.finite)) == 0;
-    const comm::Bytes hashes = comm::all_gather_bytes(*launch_.world, std::as_bytes(std::span(&hash.hash, 1)));
+    const comm::Bytes hashes =
+        comm::all_gather_bytes(*launch_.world, std::as_bytes(std::span(&hash.hash, 1)));
     const std::uint64_t plan_hash = plan::hash_of(live.runner->plan());
-    const comm::Bytes plan_hashes = comm::all_gather_bytes(*launch_.world, std::as_bytes(std::span(&plan_hash, 1)));
+    const comm::Bytes plan_hashes =
+        comm::all_gather_bytes(*launch_.world, std::as_bytes(std::span(&plan_hash, 1)));
     const std::vector<comm::Bytes> pieces = comm::gather_bytes(*launch_.world, 0, capture.bytes());
 
     agree(*launch_.world, [&] {
@@ -406,10 +460,12 @@ void Validation::prove(LiveCase& live, backend::Executor& executor) {
         for (const comm::Bytes& piece : pieces) gathered.add(piece);
         if (dump) write_dump(gathered, live);
 
-        const validate::CheckResult proof = kind_ == validate::Kind::reference ? check_all(gathered, live.config.dtype)
-                                                                               : check_samples(gathered, live.config.dtype);
+        const validate::CheckResult proof = kind_ == validate::Kind::reference
+                                                ? check_all(gathered, live.config.dtype)
+                                                : check_samples(gathered, live.config.dtype);
         result.checks.push_back(to_report(proof));
-        if (!proof.passed()) result.invalid_reasons.push_back(fmt::format("check {}: {}", proof.kind, proof.reason));
+        if (!proof.passed())
+            result.invalid_reasons.push_back(fmt::format("check {}: {}", proof.kind, proof.reason));
 
         Outputs outputs = outputs_of(live, gathered, order_of(live.config, kinds));
         outputs.hashes = numbers_in(hashes);
@@ -419,7 +475,8 @@ void Validation::prove(LiveCase& live, backend::Executor& executor) {
                 result.invalid_reasons.push_back(fmt::format("check agreement: {}", agreement.reason));
         }
         result.checks.push_back(check_plans(live, gathered, numbers_in(plan_hashes)));
-        if (!result.checks.back().passed) result.invalid_reasons.push_back("check plan: " + result.checks.back().reason);
+        if (!result.checks.back().passed)
+            result.invalid_reasons.push_back("check plan: " + result.checks.back().reason);
         if (result.invalid_reasons.empty()) proven_.push_back(std::move(outputs));
     });
 }

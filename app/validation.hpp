@@ -1,4 +1,5 @@
-// Phase "validation": each case runs one untimed pass whose outputs are proven before any of its figures exists.
+// Phase "validation": each case runs one untimed pass whose outputs are proven before any of its figures
+// exists.
 #pragma once
 
 #include "app/launch.hpp"
@@ -20,18 +21,19 @@ namespace eps {
 class Validation {
   public:
     /// All outlive it. `threads`: that rank 0 may compute with while the others wait.
-    Validation(const config::RunConfig& config, const backend::Prompts& prompts, const checkpoint::WeightSource& source,
-               const Launch& launch, int threads);
+    Validation(const config::RunConfig& config, const backend::Prompts& prompts,
+               const checkpoint::WeightSource& source, const Launch& launch, int threads);
 
-    /// Runs the case's pass on every rank (the executor is bound to it), fills checks and reasons of its result, and its
-    /// output hash. With a dump path in the config the first case writes the dump. Collective.
+    /// Runs the case's pass on every rank (the executor is bound to it), fills checks and reasons of its
+    /// result, and its output hash. With a dump path in the config the first case writes the dump.
+    /// Collective.
     void prove(LiveCase& live, backend::Executor& executor);
 
   private:
     // The reference for one dtype; rank 0 only.
     struct Proof {
-        Proof(const config::RunConfig& config, const checkpoint::WeightSource& source, DType dtype, int threads,
-              const validate::PassWork& work);
+        Proof(const config::RunConfig& config, const checkpoint::WeightSource& source, DType dtype,
+              int threads, const validate::PassWork& work);
         validate::Weights weights;
         validate::Reference reference;
         validate::PassCheck pass_check;
@@ -57,7 +59,8 @@ class Validation {
                               const std::vector<std::uint64_t>& ran) const;
     void write_dump(const backend::Gathered& gathered, const LiveCase& live);
 
-    std::vector<float> layer_input(const backend::Gathered& gathered, std::size_t layer_place, Range tokens, DType dtype) const;
+    std::vector<float> layer_input(const backend::Gathered& gathered, std::size_t layer_place, Range tokens,
+                                   DType dtype) const;
     Range all_tokens() const { return {0, prompts_.batch.num_tokens()}; }
 
     const config::RunConfig& config_;
@@ -67,7 +70,7 @@ class Validation {
     int threads_;
     validate::Scope scope_;
     validate::Kind kind_;
-    std::vector<std::int64_t> layers_;          // of the scope
+    std::vector<std::int64_t> layers_;           // of the scope
     std::vector<validate::SpotSample> samples_;  // kind spot
     validate::PassWork work_;
     std::map<DType, std::unique_ptr<Proof>> proofs_;

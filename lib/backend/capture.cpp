@@ -73,8 +73,8 @@ void Capture::observe(const plan::Segment& segment) {
                 keep(Tensor::hidden, segment.layer, {batch.hidden, batch.owned}, first_owned, hidden_columns);
             return;
         case plan::SegmentKind::head:
-            keep(Tensor::logits, -1, {batch.logits, {0, batch.num_sequences()}},
-                 batch.sequences.begin, tables_.shards.vocabulary);
+            keep(Tensor::logits, -1, {batch.logits, {0, batch.num_sequences()}}, batch.sequences.begin,
+                 tables_.shards.vocabulary);
             return;
         case plan::SegmentKind::attention:
         case plan::SegmentKind::stage_in:

@@ -17,8 +17,8 @@ class Executor {
   public:
     virtual ~Executor() = default;
 
-    /// The next passes run ops of `plan`, made with `tables`; both live until unbind() or longer than the executor. No pass is under
-    /// way.
+    /// The next passes run ops of `plan`, made with `tables`; both live until unbind() or longer than the
+    /// executor. No pass is under way.
     virtual void bind(const plan::RankPlan& plan, const schedule::Tables& tables) = 0;
 
     /// Forgets a case whose plan is about to go, and its inputs.

@@ -12,7 +12,8 @@ void lower_expected(const Prompts& prompts, PassRunner& runner) {
     const std::int64_t first_layer = spec.first_moe_layer(), num_tokens = prompts.batch.num_tokens();
     std::unique_ptr<workload::ForcedRouting> uniform;
     if (prompts.forced == nullptr && first_layer >= 0)
-        uniform = workload::make_forced_routing(workload::UniformRouting{}, spec, prompts.seed, {first_layer}, num_tokens);
+        uniform = workload::make_forced_routing(workload::UniformRouting{}, spec, prompts.seed, {first_layer},
+                                                num_tokens);
     // Layers that are routed alike are counted once.
     std::map<std::pair<std::int64_t, std::int64_t>, std::vector<std::int32_t>> known;
     std::vector<std::int32_t> ids;
@@ -22,7 +23,8 @@ void lower_expected(const Prompts& prompts, PassRunner& runner) {
         if (counts.empty()) {
             ids.resize(static_cast<std::size_t>(num_tokens * spec.num_experts_per_tok));
             (uniform != nullptr ? uniform : prompts.forced)->write_ids(routed_as, {0, num_tokens}, ids);
-            counts = schedule::counts_of(tables, schedule::gate_choices(tables.setup, routed_as, micro_batch, ids));
+            counts = schedule::counts_of(tables,
+                                         schedule::gate_choices(tables.setup, routed_as, micro_batch, ids));
         }
         return schedule::view_of(tables, counts);
     });

@@ -1,7 +1,6 @@
-// The counts to expect before a pass was ever run: exact where routing is forced, of uniformly routed tokens otherwise.
-// For predicted memory, link bytes and plans that are only looked at.
+// The counts to expect before a pass was ever run: exact where routing is forced, of uniformly routed tokens
+// otherwise. For predicted memory, link bytes and plans that are only looked at.
 #pragma once
-
 
 #include "backend/inputs.hpp"
 

@@ -16,7 +16,8 @@ namespace eps::backend {
 
 /// The run's prompts, the same for all cases. Stays where it is: token ids refer to the batch.
 struct Prompts {
-    Prompts(std::vector<std::int64_t> lengths, std::uint64_t run_seed) : batch(std::move(lengths)), seed(run_seed) {}
+    Prompts(std::vector<std::int64_t> lengths, std::uint64_t run_seed)
+        : batch(std::move(lengths)), seed(run_seed) {}
     Prompts(const Prompts&) = delete;
     Prompts& operator=(const Prompts&) = delete;
 

@@ -44,7 +44,8 @@ void PassRunner::run(Executor& executor, bool traced, const Observer& observe) {
         }
         const auto begin = std::ssize(builder_.plan().ops);
         const bool experts = step.segment.kind == plan::SegmentKind::experts;
-        lowering_.lower(step.segment, experts ? schedule::view_of(tables_, counts_of(step.segment).counts) : routing::CountsView{});
+        lowering_.lower(step.segment, experts ? schedule::view_of(tables_, counts_of(step.segment).counts)
+                                              : routing::CountsView{});
         executor.submit({begin, std::ssize(builder_.plan().ops)});
         if (!observe) continue;
         executor.finish();

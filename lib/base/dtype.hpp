@@ -1,11 +1,11 @@
 // Element types, and bfloat16 for host code.
 #pragma once
 
+#include "base/error.hpp"
+
 #include <bit>
 #include <cstdint>
 #include <string_view>
-
-#include "base/error.hpp"
 
 namespace eps {
 
@@ -13,22 +13,32 @@ enum class DType : std::uint8_t { f32, bf16, f16, i32, i64 };
 
 constexpr std::int64_t bytes_of(DType dtype) {
     switch (dtype) {
-        case DType::f32: return 4;
-        case DType::bf16: return 2;
-        case DType::f16: return 2;
-        case DType::i32: return 4;
-        case DType::i64: return 8;
+        case DType::f32:
+            return 4;
+        case DType::bf16:
+            return 2;
+        case DType::f16:
+            return 2;
+        case DType::i32:
+            return 4;
+        case DType::i64:
+            return 8;
     }
     throw Error(Exit::internal, "unknown dtype");
 }
 
 constexpr std::string_view name_of(DType dtype) {
     switch (dtype) {
-        case DType::f32: return "f32";
-        case DType::bf16: return "bf16";
-        case DType::f16: return "f16";
-        case DType::i32: return "i32";
-        case DType::i64: return "i64";
+        case DType::f32:
+            return "f32";
+        case DType::bf16:
+            return "bf16";
+        case DType::f16:
+            return "f16";
+        case DType::i32:
+            return "i32";
+        case DType::i64:
+            return "i64";
     }
     throw Error(Exit::internal, "unknown dtype");
 }

@@ -15,7 +15,8 @@ constexpr std::uint64_t mix_bits(std::uint64_t x) {
     return x ^ (x >> 31);
 }
 
-/// The key of a stream of numbers, from the run's seed and a name ("model.layers.3.mlp.gate.weight", "input", ...).
+/// The key of a stream of numbers, from the run's seed and a name ("model.layers.3.mlp.gate.weight", "input",
+/// ...).
 constexpr std::uint64_t stream_key(std::uint64_t seed, std::string_view name) {
     std::uint64_t h = mix_bits(seed);
     for (const char c : name) h = mix_bits(h ^ static_cast<unsigned char>(c));
@@ -31,7 +32,8 @@ constexpr double random_uniform(std::uint64_t key, std::uint64_t index) {
     return static_cast<double>(random_bits(key, index) >> 11) * 0x1p-53;
 }
 
-/// About normal, mean 0 and variance 1: the sum of eight 16-bit uniforms, centred (Irwin-Hall; |value| < 4.9).
+/// About normal, mean 0 and variance 1: the sum of eight 16-bit uniforms, centred (Irwin-Hall; |value|
+/// < 4.9).
 constexpr float random_normal(std::uint64_t key, std::uint64_t index) {
     const std::uint64_t a = random_bits(key, 2 * index);
     const std::uint64_t b = random_bits(key, 2 * index + 1);

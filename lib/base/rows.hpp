@@ -1,14 +1,15 @@
 // A view of row-major rows whose element type is known at run time: what kernels and checks work on.
 #pragma once
 
+#include "base/dtype.hpp"
+
 #include <cstddef>
 #include <cstdint>
 
-#include "base/dtype.hpp"
-
 namespace eps {
 
-/// `num_rows` rows of `num_cols` elements; consecutive rows lie `stride` elements apart (stride >= num_cols). Owns nothing.
+/// `num_rows` rows of `num_cols` elements; consecutive rows lie `stride` elements apart (stride >= num_cols).
+/// Owns nothing.
 struct Rows {
     std::byte* data = nullptr;
     DType dtype = DType::f32;

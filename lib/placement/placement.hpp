@@ -1,12 +1,13 @@
-// Which rank holds which weights and tokens: a placement is data, everything else follows from it (design section 4).
+// Which rank holds which weights and tokens: a placement is data, everything else follows from it (design
+// section 4).
 #pragma once
+
+#include "base/range.hpp"
+#include "model/spec.hpp"
 
 #include <cstdint>
 #include <string>
 #include <vector>
-
-#include "base/range.hpp"
-#include "model/spec.hpp"
 
 namespace eps::placement {
 
@@ -22,8 +23,8 @@ struct Placement {
     std::int64_t world() const { return pp * attention_tp * attention_dp; }
     std::int64_t stage_size() const { return attention_tp * attention_dp; }
 
-    /// Rows of a layer's second half stay replicated over the tp group, and an all-reduce (none for tp = 1) ends it.
-    /// Otherwise every row has one owner, and rows travel to the experts.
+    /// Rows of a layer's second half stay replicated over the tp group, and an all-reduce (none for tp = 1)
+    /// ends it. Otherwise every row has one owner, and rows travel to the experts.
     bool rows_replicated() const { return ep == 1 && etp == attention_tp; }
 
     friend bool operator==(const Placement&, const Placement&) = default;
@@ -45,28 +46,30 @@ struct Position {
 };
 Position position_of(const Placement& placement, std::int64_t rank);
 
-/// First rank (of the world) of this position's groups. A tp group is `attention_tp` consecutive ranks; an expert block, the
-/// ep * etp ranks among which rows travel, likewise; an etp group is `etp` consecutive ranks of a block.
+/// First rank (of the world) of this position's groups. A tp group is `attention_tp` consecutive ranks; an
+/// expert block, the ep * etp ranks among which rows travel, likewise; an etp group is `etp` consecutive
+/// ranks of a block.
 std::int64_t first_rank_of_stage(const Placement& placement, const Position& position);
 std::int64_t first_rank_of_tp_group(const Placement& placement, const Position& position);
 std::int64_t first_rank_of_block(const Placement& placement, const Position& position);
 
 /// What a rank holds of the model.
 struct Shards {
-    Range layers;         // decoder layers of its stage
-    bool embedding;       // stage 0
-    bool head;            // last stage
-    Range heads;          // attention heads
-    Range experts;        // routed experts
-    Range expert_width;   // columns of moe_intermediate_size of each routed expert
-    Range dense_width;    // of intermediate_size
-    Range shared_width;   // of shared_intermediate_size
-    Range vocabulary;     // rows of lm_head
+    Range layers;        // decoder layers of its stage
+    bool embedding;      // stage 0
+    bool head;           // last stage
+    Range heads;         // attention heads
+    Range experts;       // routed experts
+    Range expert_width;  // columns of moe_intermediate_size of each routed expert
+    Range dense_width;   // of intermediate_size
+    Range shared_width;  // of shared_intermediate_size
+    Range vocabulary;    // rows of lm_head
 };
 Shards shards_of(const Placement& placement, const model::ModelSpec& spec, std::int64_t rank);
 
-/// Contiguous blocks of `lengths` for `num_blocks` groups, minimising the largest sum (blocks may be empty); of several
-/// such splits the one whose earlier blocks are fullest. Returns num_blocks ranges of sequence indices.
+/// Contiguous blocks of `lengths` for `num_blocks` groups, minimising the largest sum (blocks may be empty);
+/// of several such splits the one whose earlier blocks are fullest. Returns num_blocks ranges of sequence
+/// indices.
 std::vector<Range> balance_sequences(const std::vector<std::int64_t>& lengths, std::int64_t num_blocks);
 
 /// Where the tokens of a batch live. Token numbers are global: sequences concatenated in batch order.

@@ -20,8 +20,8 @@ struct Schedule {
     ChunkBy chunk_by = ChunkBy::none;
     std::optional<std::int64_t> chunks = 1;  // pieces of the expert work (chunk_by expert)
     std::int64_t micro_batches = 1;          // pieces of the batch that follow one another through pp stages
-    bool serial = false;                     // each op of an experts segment after the previous one
-    bool overlap = false;                    // exchange lanes beside the compute lane
+    bool overlap = false;  // exchange lanes beside the compute lane; otherwise each op of an experts segment
+                           // waits for the one before it
     GemmChoice gemm = GemmChoice::automatic;
     Combine combine = Combine::per_token;
     bool dedup = true;    // a token travels to a rank once; otherwise once per expert there

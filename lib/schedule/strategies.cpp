@@ -29,7 +29,7 @@ Placement of_base(std::int64_t world_size, const std::string& base) {
 
 const Schedule kSerial{};
 const Schedule kPipelined{.chunk_by = ChunkBy::expert, .chunks = {}, .overlap = true};
-const Schedule kChunkedSerial{.chunk_by = ChunkBy::expert, .chunks = {}, .serial = true};
+const Schedule kChunkedSerial{.chunk_by = ChunkBy::expert, .chunks = {}};
 
 // How ranks exchange anything at all, and how rows travel to experts and home.
 const Keys kTransport{"transport", "comm_ctas", "gemm_sms"};

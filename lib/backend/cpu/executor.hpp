@@ -86,7 +86,9 @@ class CpuExecutor : public Executor {
     void run(const plan::Op& op, Lane& lane);
     void fail(std::exception_ptr error);
     void wait_for(const Lane& lane, plan::OpId op) const;
-    const Lane& lane_of(plan::OpId op) const { return *lanes_[static_cast<std::size_t>(plan_->ops[static_cast<std::size_t>(op)].lane)]; }
+    const Lane& lane_of(plan::OpId op) const {
+        return *lanes_[static_cast<std::size_t>(plan_->ops[static_cast<std::size_t>(op)].lane)];
+    }
     void rethrow() const;
 
     ExecutorSetup setup_;

@@ -67,7 +67,8 @@ inline PassOutputs run_on_threads(const ThreadedRun& run) {
     std::vector<std::int64_t> moe_layers;
     for (std::int64_t i = 0; i < run.spec.num_layers; ++i)
         if (run.spec.is_moe(i)) moe_layers.push_back(i);
-    prompts.forced = workload::make_forced_routing(run.routing, run.spec, 1, moe_layers, prompts.batch.num_tokens());
+    prompts.forced =
+        workload::make_forced_routing(run.routing, run.spec, 1, moe_layers, prompts.batch.num_tokens());
     const auto layout = placement::lay_out_tokens(run.placement, run.lengths, run.schedule.micro_batches);
     const schedule::PassSetup setup{.spec = &run.spec,
                                     .layout = &layout,
@@ -106,13 +107,15 @@ inline PassOutputs run_on_threads(const ThreadedRun& run) {
             runner.know_counts(executor, first.counts());
         }
         Capture capture(runner.tables(), executor, [&](Tensor tensor, std::int64_t) {
-            const std::int64_t rows = tensor == Tensor::logits ? prompts.batch.num_sequences() : prompts.batch.num_tokens();
+            const std::int64_t rows =
+                tensor == Tensor::logits ? prompts.batch.num_sequences() : prompts.batch.num_tokens();
             return std::vector<Range>{{0, rows}};
         });
         for (int pass = 0; pass < run.num_passes; ++pass) {
             inputs.write_rows(executor);
             const bool last = pass + 1 == run.num_passes;
-            runner.run(executor, false, last ? [&](const plan::Segment& s) { capture.observe(s); } : PassRunner::Observer{});
+            runner.run(executor, false,
+                       last ? [&](const plan::Segment& s) { capture.observe(s); } : PassRunner::Observer{});
         }
         for (const comm::Bytes& piece : comm::gather_bytes(world, 0, capture.bytes())) gathered.add(piece);
     });
@@ -124,7 +127,8 @@ inline PassOutputs run_on_threads(const ThreadedRun& run) {
             outputs.ids.push_back(gathered.ints(Tensor::topk_ids, layer, all, run.spec.num_experts_per_tok));
     }
     if (run.scope == schedule::Scope::model)
-        outputs.logits = gathered.floats(Tensor::logits, -1, {0, prompts.batch.num_sequences()}, run.spec.vocab_size);
+        outputs.logits =
+            gathered.floats(Tensor::logits, -1, {0, prompts.batch.num_sequences()}, run.spec.vocab_size);
     return outputs;
 }
 

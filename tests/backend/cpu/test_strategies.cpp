@@ -27,7 +27,8 @@ double largest_error(const std::vector<float>& a, const std::vector<float>& b) {
 }
 
 void require_close(const PassOutputs& a, const PassOutputs& b) {
-    for (std::size_t layer = 0; layer < b.hidden.size(); ++layer) CHECK(largest_error(a.hidden[layer], b.hidden[layer]) < 1e-5);
+    for (std::size_t layer = 0; layer < b.hidden.size(); ++layer)
+        CHECK(largest_error(a.hidden[layer], b.hidden[layer]) < 1e-5);
     CHECK(a.ids == b.ids);
     if (!b.logits.empty()) CHECK(largest_error(a.logits, b.logits) < 1e-5);
 }
@@ -89,8 +90,12 @@ TEST_CASE("mixed placements compute what one rank computes") {
         CAPTURE(placement::to_string(placement));
         require_close(run_on_threads(with(placement, {.micro_batches = placement.pp})), one);
         if (!placement.rows_replicated())
-            require_close(run_on_threads(with(placement, {.chunk_by = ChunkBy::expert, .chunks = 3, .micro_batches = placement.pp,
-                                                          .overlap = true, .combine = Combine::per_chunk, .dedup = false})),
+            require_close(run_on_threads(with(placement, {.chunk_by = ChunkBy::expert,
+                                                          .chunks = 3,
+                                                          .micro_batches = placement.pp,
+                                                          .overlap = true,
+                                                          .combine = Combine::per_chunk,
+                                                          .dedup = false})),
                           one);
     }
 }
@@ -107,7 +112,10 @@ TEST_CASE("chunks, lanes and order do not change a bit") {
                 for (const std::int64_t chunks : {1, 2, 3, 5, 20})
                     for (const bool overlap : {false, true}) {
                         CAPTURE(world, chunks, overlap, dedup);
-                        Schedule schedule{.chunk_by = ChunkBy::expert, .chunks = chunks, .overlap = overlap, .dedup = dedup};
+                        Schedule schedule{.chunk_by = ChunkBy::expert,
+                                          .chunks = chunks,
+                                          .overlap = overlap,
+                                          .dedup = dedup};
                         require_same(run_on_threads(with(placement, schedule)), serial);
                         schedule.combine = Combine::per_chunk;
                         require_close(run_on_threads(with(placement, schedule)), serial);
@@ -119,7 +127,8 @@ TEST_CASE("chunks, lanes and order do not change a bit") {
 TEST_CASE("scopes, forced routing and known counts") {
     for (const Scope scope : {Scope::model, Scope::layer, Scope::moe}) {
         const std::vector<workload::Routing> kinds = {workload::GateRouting{}, workload::UniformRouting{},
-                                                      workload::ZipfRouting{1.2}, workload::HotRouting{0, 2, 0.5}};
+                                                      workload::ZipfRouting{1.2},
+                                                      workload::HotRouting{0, 2, 0.5}};
         for (const workload::Routing& routing : kinds) {
             CAPTURE(static_cast<int>(scope), workload::kind_of(routing));
             ThreadedRun run = with({});
