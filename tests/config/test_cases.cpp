@@ -56,9 +56,7 @@ TEST_CASE("chunks are experts' chunks or micro-batches") {
                            .cases;
     CHECK_FALSE(cases[0].schedule.chunks.has_value());
     CHECK(cases[0].schedule.overlap);
-    CHECK(cases[0].schedule.overlap);
     CHECK(cases[1].schedule.chunks == 100);
-    CHECK_FALSE(cases[1].schedule.overlap);
     CHECK_FALSE(cases[1].schedule.overlap);
     CHECK(cases[2].schedule.micro_batches == 4);
     CHECK(cases[3].schedule.micro_batches == 7);
