@@ -18,6 +18,7 @@ namespace eps::kernels::cpu {
 namespace {
 
 constexpr std::int64_t kBlockRows = 48;
+constexpr std::int64_t kAhead = 6;  // rows
 
 struct Operands {
     Rows q;
@@ -61,6 +62,14 @@ void copy_elements(const In* from, T* to, std::int64_t count) {
     }
 }
 
+/// Rows of one head lie kilobytes apart, so the hardware does not see the next one coming.
+template <typename T>
+void prefetch(const T* from, std::int64_t count) {
+    const auto* bytes = reinterpret_cast<const char*>(from);
+    for (std::int64_t i = 0; i < count * static_cast<std::int64_t>(sizeof(T)); i += 64)
+        __builtin_prefetch(bytes + i);
+}
+
 /// In: dtype of the operands. T: dtype of the multiplication.
 template <typename In, typename T>
 class HeadAttention {
@@ -84,6 +93,10 @@ class HeadAttention {
     }
 
   private:
+    std::int64_t row_ahead(std::int64_t row) const {
+        return task_.first_row + std::min(row + kAhead, task_.rows.end - 1);
+    }
+
     /// Panels of 64 keys, [panel][depth][64]; absent keys are zero.
     void pack_keys() {
         keys_ = room_.keys.room_for<T>(num_keys_ * depth_);
@@ -95,6 +108,7 @@ class HeadAttention {
                 T* to = plain + i * depth_;
                 if (key < task_.rows.end) {
                     const std::int64_t row = task_.first_row + key;
+                    prefetch(x_.kv.row<In>(row_ahead(key)) + task_.head * x_.kv_width(), args_.nope_dim);
                     copy_elements(x_.kv.row<In>(row) + task_.head * x_.kv_width(), to, args_.nope_dim);
                     copy_elements(x_.k_rope.row<In>(row), to + args_.nope_dim, args_.rope_dim);
                 } else {
@@ -116,6 +130,7 @@ class HeadAttention {
             for (std::int64_t i = 0; i < kDepthPack<T>; ++i) {
                 T* to = plain + i * v_width_;
                 if (key + i < task_.rows.end) {
+                    prefetch(x_.kv.row<In>(row_ahead(key + i)) + v_col, args_.v_dim);
                     copy_elements(x_.kv.row<In>(task_.first_row + key + i) + v_col, to, args_.v_dim);
                 } else {
                     std::fill(to, to + args_.v_dim, T{});
@@ -136,6 +151,7 @@ class HeadAttention {
         T* queries = room_.queries.room_for<T>(kBlockRows * depth_);
         for (std::int64_t row = block.begin; row < block.end; ++row) {
             T* to = queries + (row - block.begin) * depth_;
+            prefetch(x_.q.row<In>(row_ahead(row)) + task_.head * x_.q_width(), x_.q_width());
             copy_elements(x_.q.row<In>(task_.first_row + row) + task_.head * x_.q_width(), to, x_.q_width());
             std::fill(to + x_.q_width(), to + depth_, T{});
         }

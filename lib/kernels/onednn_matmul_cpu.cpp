@@ -219,6 +219,7 @@ std::int64_t packed_matrix_bytes(DType dtype, std::int64_t n, std::int64_t k) {
 std::unique_ptr<PackedMatrix> pack_matrix(DType dtype, std::int64_t n, std::int64_t k, const void* rows) {
     const MatmulShape shape = packing_shape(dtype, n, k);
     return explained(shape, "pack the weight of", [&] {
+        const OmpThreads setting(1);  // ranks pack side by side
         memory packed(packed_layout(dtype, n, k), cpu_engine());
         memory plain(plain_weight(shape), cpu_engine(), writable(rows));
         dnnl::reorder(plain, packed).execute(this_threads_stream(), plain, packed);

@@ -1,5 +1,5 @@
 // Rates of the fast kernels at real shapes, one line per shape: op, dtype, shape, time, GFLOP/s or GB/s.
-//   bench_kernels [threads] [text that the line's beginning must contain]
+//   bench_kernels [threads] [text that the line must contain, with a "[" for the ops over rows]
 #include "base/random.hpp"
 #include "kernels/kernels.hpp"
 
@@ -36,10 +36,14 @@ struct Matrix {
     }
 };
 
+bool wanted(const std::string& what) {
+    return what.find(filter) != std::string::npos;
+}
+
 /// Best and median of repetitions within half a second, after one warm-up.
 template <typename F>
 void measure(const std::string& what, double work, const char* unit, F&& f) {
-    if (what.find(filter) == std::string::npos) return;
+    if (!wanted(what)) return;
     f();
     std::vector<double> times;
     double total = 0;
@@ -61,12 +65,13 @@ void bench_linear(DType dtype) {
                                       {64, 2816, 2048},   {64, 2048, 1408},  {512, 21888, 2048},
                                       {512, 2048, 10944}, {512, 1536, 5120}, {512, 24576, 1536}};
     for (const auto& [m, n, k] : shapes) {
+        const std::string what = fmt::format("linear {} m {} n {} k {}", name_of(dtype), m, n, k);
+        if (!wanted(what)) continue;
         const Matrix in(dtype, m, k);
         const Matrix weight(dtype, n, k);
         const Matrix out(dtype, m, n);
         const auto packed = cpu_kernels().pack(weight.rows);
-        measure(fmt::format("linear {} m {} n {} k {}", name_of(dtype), m, n, k),
-                2 * static_cast<double>(m) * static_cast<double>(n * k), "GFLOP/s",
+        measure(what, 2 * static_cast<double>(m) * static_cast<double>(n * k), "GFLOP/s",
                 [&] { cpu_kernels().linear(in.rows, *packed, nullptr, out.rows, threads); });
     }
 }
@@ -101,6 +106,9 @@ void bench_attention(DType dtype) {
     const std::int64_t shapes[][3] = {{16, 1, 512},  {16, 4, 128}, {16, 1, 2048},
                                       {128, 1, 512}, {1, 1, 2048}, {4, 2, 24}};
     for (const auto& [heads, batch, length] : shapes) {
+        const std::string what =
+            fmt::format("attention {} heads {} batch {} length {}", name_of(dtype), heads, batch, length);
+        if (!wanted(what)) continue;
         const AttentionArgs args{
             .num_heads = heads, .nope_dim = 128, .rope_dim = 64, .v_dim = 128, .scale = 0.1};
         const std::int64_t tokens = batch * length;
@@ -111,16 +119,18 @@ void bench_attention(DType dtype) {
         std::vector<std::int64_t> starts;
         for (std::int64_t s = 0; s <= batch; ++s) starts.push_back(s * length);
         const auto pairs = static_cast<double>(batch * heads * length * (length + 1) / 2);
-        measure(fmt::format("attention {} heads {} batch {} length {}", name_of(dtype), heads, batch, length),
-                pairs * 2 * (192 + 128), "GFLOP/s", [&] {
-                    cpu_kernels().attention(q.rows, kv.rows, k_rope.rows, starts, args, out.rows, threads);
-                });
+        measure(what, pairs * 2 * (192 + 128), "GFLOP/s", [&] {
+            cpu_kernels().attention(q.rows, kv.rows, k_rope.rows, starts, args, out.rows, threads);
+        });
     }
 }
 
 void bench_gate(DType dtype) {
     const std::int64_t shapes[][3] = {{1024, 5120, 160}, {512, 2048, 64}, {24, 2048, 64}, {24, 64, 16}};
     for (const auto& [tokens, hidden, num_experts] : shapes) {
+        const std::string what = fmt::format("gate {} tokens {} hidden {} experts {}", name_of(dtype), tokens,
+                                             hidden, num_experts);
+        if (!wanted(what)) continue;
         const Matrix in(dtype, tokens, hidden);
         const Matrix weight(dtype, num_experts, hidden);
         const GateArgs args{.top_k = 6, .n_group = num_experts == 160 ? 8 : 1, .topk_group = 3};
@@ -192,10 +202,10 @@ int main(int argc, char** argv) {
                cpu_kernels().describe_gemm(DType::f32), cpu_kernels().describe_gemm(DType::bf16));
     for (const DType dtype : {DType::f32, DType::bf16}) {
         bench_linear(dtype);
-        bench_experts(dtype);
         bench_attention(dtype);
         bench_gate(dtype);
-        bench_row_ops(dtype);
-        bench_rope(dtype);
+        if (filter.empty() || filter.starts_with("expert_gemm")) bench_experts(dtype);
+        if (filter.empty() || filter.find("[") != std::string::npos) bench_row_ops(dtype);
+        if (filter.empty() || filter.starts_with("rope")) bench_rope(dtype);
     }
 }
