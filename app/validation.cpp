@@ -48,6 +48,12 @@ validate::Kind kind_of(const config::RunConfig& config, validate::Scope scope) {
     throw Error(Exit::internal, "unknown kind of validation");
 }
 
+validate::Tolerance tolerance_for(const config::Case& asked) {
+    const placement::Placement& placement = asked.placement;
+    return validate::tolerance_of(asked.dtype,
+                                  placement.attention_tp > 1 || placement.ep * placement.etp > 1);
+}
+
 report::Check to_report(const validate::CheckResult& result) {
     return {.kind = result.kind,
             .passed = result.passed(),
@@ -227,7 +233,8 @@ std::vector<float> Validation::layer_input(const backend::Gathered& gathered, st
     return rows;
 }
 
-validate::CheckResult Validation::check_all(const backend::Gathered& gathered, DType dtype) {
+validate::CheckResult Validation::check_all(const backend::Gathered& gathered, const config::Case& asked) {
+    const DType dtype = asked.dtype;
     const model::ModelSpec& spec = config_.model;
     validate::PassCapture capture;
     capture.input = layer_input(gathered, 0, all_tokens(), dtype);
@@ -242,12 +249,14 @@ validate::CheckResult Validation::check_all(const backend::Gathered& gathered, D
     if (scope_ == validate::Scope::model)
         capture.logits =
             gathered.floats(Tensor::logits, -1, {0, prompts_.batch.num_sequences()}, spec.vocab_size);
-    return proof_of(dtype).pass_check.check(capture, validate::tolerance_of(dtype));
+    return proof_of(dtype).pass_check.check(capture, tolerance_for(asked));
 }
 
-validate::CheckResult Validation::check_samples(const backend::Gathered& gathered, DType dtype) {
+validate::CheckResult Validation::check_samples(const backend::Gathered& gathered,
+                                                const config::Case& asked) {
+    const DType dtype = asked.dtype;
     const model::ModelSpec& spec = config_.model;
-    const validate::Tolerance tolerance = validate::tolerance_of(dtype);
+    const validate::Tolerance tolerance = tolerance_for(asked);
     const validate::Reference& reference = proof_of(dtype).reference;
     std::vector<validate::SpotCapture> captures;
     for (const validate::SpotSample& sample : samples_) {
@@ -461,8 +470,8 @@ void Validation::prove(LiveCase& live, backend::Executor& executor) {
         if (dump) write_dump(gathered, live);
 
         const validate::CheckResult proof = kind_ == validate::Kind::reference
-                                                ? check_all(gathered, live.config.dtype)
-                                                : check_samples(gathered, live.config.dtype);
+                                                ? check_all(gathered, live.config)
+                                                : check_samples(gathered, live.config);
         result.checks.push_back(to_report(proof));
         if (!proof.passed())
             result.invalid_reasons.push_back(fmt::format("check {}: {}", proof.kind, proof.reason));

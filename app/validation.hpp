@@ -51,8 +51,8 @@ class Validation {
 
     std::vector<Range> wanted(backend::Tensor tensor, std::int64_t layer, bool everything) const;
     Proof& proof_of(DType dtype);
-    validate::CheckResult check_all(const backend::Gathered& gathered, DType dtype);
-    validate::CheckResult check_samples(const backend::Gathered& gathered, DType dtype);
+    validate::CheckResult check_all(const backend::Gathered& gathered, const config::Case& asked);
+    validate::CheckResult check_samples(const backend::Gathered& gathered, const config::Case& asked);
     Outputs outputs_of(const LiveCase& live, const backend::Gathered& gathered, const std::string& order);
     std::vector<validate::CheckResult> check_agreement(const Outputs& outputs) const;
     report::Check check_plans(const LiveCase& live, const backend::Gathered& gathered,

@@ -20,8 +20,9 @@ struct Tolerance {
     std::string origin;  // one line for the report
 };
 
-/// What one layer, or the head, may differ by when both start from the same rows.
-Tolerance tolerance_of(DType dtype);
+/// What one layer, or the head, may differ by when both start from the same rows. `partial_sums`: sums over
+/// ranks are made of parts that were rounded to the dtype for the wire.
+Tolerance tolerance_of(DType dtype, bool partial_sums = false);
 
 /// For values that are only copied, such as embedding rows.
 Tolerance exact_tolerance();
