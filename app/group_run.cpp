@@ -49,8 +49,10 @@ class GroupRun {
             launch_.board->set_phase("validation", comm::Patience::unlimited);
             show(*live, "validation");
             bind(*live);
-            live->inputs = std::make_unique<backend::Inputs>(prompts, *live->runner);
-            live->inputs->write(*executor_);
+            agree(*launch_.world, [&] {
+                live->inputs = std::make_unique<backend::Inputs>(prompts, *live->runner);
+                live->inputs->write(*executor_);
+            });
             if (live->config.schedule.oracle) learn_counts(prompts, *live);
             if (!weights_finite_)
                 live->result.invalid_reasons.emplace_back("the weights hold NaN or infinite values");

@@ -9,23 +9,40 @@
 
 namespace eps {
 
-void agree(comm::Communicator& world, const std::function<void()>& work) {
-    std::string failure;
+namespace {
+
+// Status and message of what `work` throws, empty if it does not.
+std::string failure_of(const std::function<void()>& work) {
     try {
         work();
     } catch (const Error& error) {
-        failure = std::to_string(static_cast<int>(error.status())) + " " + error.what();
+        return std::to_string(static_cast<int>(error.status())) + " " + error.what();
     } catch (const std::exception& error) {
-        failure = std::to_string(static_cast<int>(Exit::internal)) + " " + error.what();
+        return std::to_string(static_cast<int>(Exit::internal)) + " " + error.what();
     }
-    const std::vector<std::string> all = comm::all_gather_strings(world, failure);
+    return "";
+}
+
+[[noreturn]] void throw_agreed(const std::string& failure, const std::string& who) {
+    const std::size_t space = failure.find(' ');
+    throw AgreedError(static_cast<Exit>(std::stoi(failure.substr(0, space))),
+                      who + failure.substr(space + 1));
+}
+
+}  // namespace
+
+void agree(comm::Communicator& world, const std::function<void()>& work) {
+    const std::vector<std::string> all = comm::all_gather_strings(world, failure_of(work));
     const auto first = std::ranges::find_if(all, [](const std::string& text) { return !text.empty(); });
     if (first == all.end()) return;
-    const std::size_t space = first->find(' ');
-    const auto status = static_cast<Exit>(std::stoi(first->substr(0, space)));
     const bool alike = std::ranges::all_of(all, [&](const std::string& text) { return text == *first; });
-    const std::string who = alike ? "" : "rank " + std::to_string(first - all.begin()) + ": ";
-    throw AgreedError(status, who + first->substr(space + 1));
+    throw_agreed(*first, alike ? "" : "rank " + std::to_string(first - all.begin()) + ": ");
+}
+
+void on_first_rank(comm::Communicator& world, const std::function<void()>& work) {
+    const std::string failure =
+        comm::broadcast_string(world, 0, world.rank() == 0 ? failure_of(work) : std::string());
+    if (!failure.empty()) throw_agreed(failure, "");
 }
 
 void end_run(comm::Communicator& world, const std::exception& error) {

@@ -36,6 +36,9 @@ class AgreedError : public Error {
 /// AgreedError. `work` itself must not talk to other ranks.
 void agree(comm::Communicator& world, const std::function<void()>& work);
 
+/// Runs `work` on rank 0, for all of them: what it throws, every rank throws as AgreedError.
+void on_first_rank(comm::Communicator& world, const std::function<void()>& work);
+
 /// The run's error, once: prints one line and ends all ranks with its status.
 [[noreturn]] void end_run(comm::Communicator& world, const std::exception& error);
 

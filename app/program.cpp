@@ -21,10 +21,13 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <map>
 #include <memory>
 #include <set>
 
 #include <eps_version.hpp>
+#include <fmt/format.h>
 #include <unistd.h>
 
 namespace eps {
@@ -117,10 +120,14 @@ class Program {
 
         report_ = start_report(config_, launch_, mpi_, argv_, utc, cpus_);
         open_outputs();
-        Validation validation(config_, *prompts_, *source_, launch_, static_cast<int>(cpus_.size()));
+        std::unique_ptr<Validation> validation;
+        agree(*launch_.world, [&] {
+            validation = std::make_unique<Validation>(config_, *prompts_, *source_, launch_,
+                                                      static_cast<int>(cpus_.size()));
+        });
         for (const CaseGroup& group : groups) {
             for (LiveCase* live : group) live->result = describe_case(config_, live->config, launch_);
-            run_group(config_, *prompts_, *source_, launch_, group, validation, *progress_, traces_);
+            run_group(config_, *prompts_, *source_, launch_, group, *validation, *progress_, traces_);
             finish_group(group);
         }
         return finish();
@@ -135,9 +142,8 @@ class Program {
   private:
     void read_config(const std::string& utc) {
         std::string text;
-        agree(*launch_.world, [&] {
-            if (launch_.speaks()) text = read_text_file(launch_.options.config_path, Exit::usage);
-        });
+        on_first_rank(*launch_.world,
+                      [&] { text = read_text_file(launch_.options.config_path, Exit::usage); });
         text = comm::broadcast_string(*launch_.world, 0, text);
         agree(*launch_.world, [&] {
             config_ = config::make_run_config(text, launch_.options.config_path, launch_.options.sets,
@@ -160,38 +166,51 @@ class Program {
 
     void open_outputs() {
         progress_ = std::make_unique<report::Progress>(launch_.speaks() && report::stderr_is_terminal());
-        agree(*launch_.world, [&] {
-            if (!launch_.speaks()) return;
+        on_first_rank(*launch_.world, [&] {
             const bool overwrite = launch_.options.overwrite;
             if (config_.dump_path) check_output_path(*config_.dump_path, "dump", overwrite);
             if (launch_.options.timeline_path)
                 check_output_path(*launch_.options.timeline_path, "timeline", overwrite);
             const auto file = std::make_shared<report::ReportFile>(config_.report_path, overwrite);
+            refuse_equal_paths();
             file->hold(report_);
             std::atomic_store(&file_, file);
         });
     }
 
+    // One of them would replace the other, or find it in its place after all the work.
+    void refuse_equal_paths() const {
+        std::map<std::filesystem::path, std::string> names;
+        const auto add = [&](const std::string& path, const std::string& name) {
+            const auto [other, is_new] =
+                names.emplace(std::filesystem::weakly_canonical(std::filesystem::absolute(path)), name);
+            if (!is_new)
+                throw Error(Exit::usage, fmt::format("{} path '{}' is that of the {} too: give another path",
+                                                     name, path, other->second));
+        };
+        add(config_.report_path, "report");
+        if (config_.dump_path) add(*config_.dump_path, "dump");
+        if (launch_.options.timeline_path) add(*launch_.options.timeline_path, "timeline");
+    }
+
     void finish_group(const CaseGroup& group) {
         progress_->clear();
-        agree(*launch_.world, [&] {
-            if (!launch_.speaks()) return;
+        on_first_rank(*launch_.world, [&] {
             for (LiveCase* live : group) conclude(live->result);
             // In the order of the config, whatever the order of groups.
             report_.results.clear();
+            finished_.insert(group.begin(), group.end());
             for (const auto& live : cases_) {
-                finished_.insert(group.begin(), group.end());
                 if (finished_.contains(live.get())) report_.results.push_back(live->result);
             }
-            report_.run.utc_end = report::utc_now();
+            if (finished_.size() == cases_.size()) report_.run.utc_end = report::utc_now();
             file_->write(report_);
         });
     }
 
     Exit finish() {
         Exit status = Exit::ok;
-        agree(*launch_.world, [&] {
-            if (!launch_.speaks()) return;
+        on_first_rank(*launch_.world, [&] {
             if (launch_.options.timeline_path) write_timelines();
             std::printf("%s\nreport: %s\n", report::to_table(report_).c_str(), config_.report_path.c_str());
             std::fflush(stdout);

@@ -447,7 +447,9 @@ void Validation::prove(LiveCase& live, backend::Executor& executor) {
     });
     live.inputs->write_rows(executor);
     launch_.world->barrier();
+    launch_.board->set_phase("validation");
     live.runner->run(executor, false, [&](const plan::Segment& segment) { capture.observe(segment); });
+    launch_.board->set_phase("validation", comm::Patience::unlimited);  // for the others, while rank 0 checks
 
     const OutputHash hash = hash_outputs(live, executor);
     live.output_hash = hash.hash;
@@ -461,8 +463,7 @@ void Validation::prove(LiveCase& live, backend::Executor& executor) {
         comm::all_gather_bytes(*launch_.world, std::as_bytes(std::span(&plan_hash, 1)));
     const std::vector<comm::Bytes> pieces = comm::gather_bytes(*launch_.world, 0, capture.bytes());
 
-    agree(*launch_.world, [&] {
-        if (!launch_.speaks()) return;
+    on_first_rank(*launch_.world, [&] {
         report::Result& result = live.result;
         if (!finite) result.invalid_reasons.emplace_back("the outputs of the validation pass are not finite");
         backend::Gathered gathered;
