@@ -44,14 +44,16 @@ class Bench:
         self.config_path = self.folder / "config.json"
 
     def command(self, config, *flags, ranks=2, program=BENCH):
-        """`config`: an object, completed by where the report goes; or the text of the file."""
+        """`config`: an object, completed by where the report goes; or the file's text; or nothing: see the flags."""
+        started = ["mpirun", "-n", str(ranks), program]
+        if config is None:
+            return [*started, *map(str, flags)]
         if isinstance(config, dict):
             config = json.dumps({"measure": QUICK, "report": str(self.report_path), **config})
         if isinstance(config, str):
             config = config.encode()
-        if config is not None:
-            self.config_path.write_bytes(config)
-        return ["mpirun", "-n", str(ranks), program, "--config", str(self.config_path), *map(str, flags)]
+        self.config_path.write_bytes(config)
+        return [*started, "--config", str(self.config_path), *map(str, flags)]
 
     def start(self, config, *flags, env=None, **options):
         return subprocess.Popen(

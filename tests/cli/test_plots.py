@@ -146,6 +146,15 @@ def test_each_case_of_a_timeline_has_its_picture(tmp_path):
         assert "rank 0  compute" in texts and "rank 0  case" not in texts
 
 
+def test_a_single_lane_has_room_for_its_legend(tmp_path):
+    document = made_up_reports.timeline(num_ranks=1)
+    document["traceEvents"] = [e for e in document["traceEvents"] if e["tid"] == 11]
+    path = tmp_path / "one.trace.json"
+    path.write_text(json.dumps(document))
+    done = plot("--timeline", path, "--out", tmp_path, "--format", "png")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
