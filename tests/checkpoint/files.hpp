@@ -35,6 +35,7 @@ class TemporaryFolder {
 };
 
 inline void write_file(const std::string& path, const std::string& bytes) {
+    std::filesystem::remove(path);  // some file systems flush a file that is truncated and rewritten
     std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
 }
 
