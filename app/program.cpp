@@ -52,7 +52,7 @@ void restart_with_quiet_threads(char** argv) {
 }
 
 // This rank's threads: those asked for, or its share of the cores it may run on.
-void share_cores(Launch& launch, std::vector<std::int64_t> cpus) {
+void share_cores(Launch& launch, const std::vector<std::int64_t>& cpus) {
     std::string mine = launch.host;
     for (const std::int64_t cpu : cpus) mine += " " + std::to_string(cpu);
     const auto all = comm::all_gather_strings(*launch.world, mine);
