@@ -7,6 +7,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 if ! run-clang-tidy -quiet -p build/cpu -j "${EPS_JOBS:-$(nproc)}" "$@" >"$log" 2>&1; then
-    grep -v -E '^(clang-tidy |[0-9]+ warnings )' "$log"
+    grep -v -E '^clang-tidy|warnings generated|^$' "$log"
     exit 1
 fi
+num_files=$(grep -c '^clang-tidy' "$log" || true)
+echo "tidy: $num_files files, no finding"
+[[ $num_files -gt 0 ]]
