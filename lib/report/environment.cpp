@@ -26,6 +26,10 @@ constexpr std::array<std::string_view, 8> kPrefixes = {"OMP_",    "OMPI_MCA_", "
 constexpr std::array<std::string_view, 3> kNames = {"GOMP_CPU_AFFINITY", "GOMP_SPINCOUNT",
                                                     "MALLOC_ARENA_MAX"};
 
+// What mpirun itself hands to its processes: addresses and folders of this one launch, nothing a user set.
+constexpr std::array<std::string_view, 5> kLaunchPrefixes = {
+    "OMPI_MCA_orte_", "OMPI_MCA_ess", "OMPI_MCA_pmix", "OMPI_MCA_initial_wdir", "OMPI_MCA_shmem_RUNTIME_"};
+
 std::string cpu_model() {
     std::ifstream file("/proc/cpuinfo");
     for (std::string line; std::getline(file, line);) {
@@ -45,9 +49,14 @@ std::int64_t memory_bytes() {
     return bytes;
 }
 
+template <std::size_t kCount>
+bool starts_with_any(std::string_view name, const std::array<std::string_view, kCount>& prefixes) {
+    return std::any_of(prefixes.begin(), prefixes.end(),
+                       [&](auto prefix) { return name.starts_with(prefix); });
+}
+
 bool is_allowed(std::string_view name) {
-    return std::any_of(kPrefixes.begin(), kPrefixes.end(),
-                       [&](auto prefix) { return name.starts_with(prefix); }) ||
+    return (starts_with_any(name, kPrefixes) && !starts_with_any(name, kLaunchPrefixes)) ||
            std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }
 

@@ -16,8 +16,9 @@ Host this_host();
 /// Hardware threads the calling thread may run on, ascending.
 std::vector<std::int64_t> allowed_cpus();
 
-/// The variables of this process that change what a run does: OMP_, OMPI_MCA_, PRTE_MCA_, EPS_, ONEDNN_,
-/// DNNL_, NCCL_, CUDA_ and a few by their whole name. Nothing else goes into a report.
+/// The variables of this process that change what a run does: OMP_, OMPI_MCA_ (less those by which mpirun
+/// tells its processes of the launch), PRTE_MCA_, EPS_, ONEDNN_, DNNL_, NCCL_, CUDA_ and a few by their whole
+/// name. Nothing else goes into a report.
 std::map<std::string, std::string> allowed_variables();
 
 /// What a rank sends to rank 0: its host and its place, as bytes of any transport.

@@ -76,6 +76,7 @@ std::vector<std::string> ordered_keys(const std::vector<Json>& rows) {
     return keys;
 }
 
+// Cases that do not use a key do not make it vary. A free placement always says what it is.
 std::vector<Column> param_columns(const std::vector<Result>& results) {
     std::vector<Json> rows;
     for (const Result& result : results) rows.push_back(shown_params(result));
@@ -83,8 +84,10 @@ std::vector<Column> param_columns(const std::vector<Result>& results) {
     for (const std::string& key : ordered_keys(rows)) {
         Column column{key, false, {}};
         for (const Json& row : rows) column.cells.push_back(row.value(key, ""));
-        const std::set<std::string> distinct(column.cells.begin(), column.cells.end());
-        if (key == "strategy" || distinct.size() > 1) columns.push_back(std::move(column));
+        std::set<std::string> distinct(column.cells.begin(), column.cells.end());
+        distinct.erase("");
+        const bool always = key == "strategy" || (key == "placement" && !distinct.empty());
+        if (always || distinct.size() > 1) columns.push_back(std::move(column));
     }
     return columns;
 }
@@ -234,7 +237,8 @@ std::string remarks_of(const std::vector<Result>& results) {
         for (const std::string& reason : result.invalid_reasons)
             add_remark(remarks, "INVALID: " + reason, result.name);
     for (const Result& result : results)
-        for (const std::string& flag : result.flags) add_remark(remarks, flag, result.name);
+        for (const std::string& flag : result.flags)
+            if (flag != kNoisy) add_remark(remarks, flag, result.name);
     for (const Result& result : results)
         for (const std::string& note : result.notes) add_remark(remarks, note, result.name);
     std::string text;
@@ -256,7 +260,8 @@ std::string to_table(const Report& report) {
     text +=
         "interval: of the median at 95 %, or min..max with fewer than 6 samples\n"
         "speed: against the first case of the same dtype and link\n"
-        "exposed: share of exchange time while compute idles\n";
+        "exposed: share of exchange time while compute idles\n"
+        "NOISY: valid, but the interval is wider than asked for\n";
     text += remarks_of(report.results);
     if (report.run.interrupted) text += "interrupted: cases are missing\n";
     return text;

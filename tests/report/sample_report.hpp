@@ -97,7 +97,7 @@ inline eps::report::Report sample_report() {
     eps.metrics = {sample_rate({2100, 2200, 2240.5, 2240.5, 2250, 2400}, 2100, 2240.5, 2400),
                    sample_time(0.457)};
     eps.communication = {0.015625, 0.001};
-    eps.flags = {kNoisy};
+    eps.flags = {kNoisy, "ORACLE"};
     eps.checks.push_back(sample_check("agreement", true));
 
     Result automatic = sample_result("eps chunks=auto", R"({"strategy": "eps", "chunks": "auto"})");

@@ -35,11 +35,15 @@ TEST_CASE("SHA-256 of the standard's examples") {
 TEST_CASE("only variables of the allow-list are reported") {
     setenv("EPS_TEST_VARIABLE", "a=b", 1);
     setenv("OMP_TEST_EMPTY", "", 1);
+    setenv("OMPI_MCA_btl", "self", 1);
+    setenv("OMPI_MCA_orte_hnp_uri", "hidden", 1);
     setenv("SECRET_TOKEN", "hidden", 1);
     setenv("MY_EPS_VARIABLE", "hidden", 1);
     const auto variables = allowed_variables();
     REQUIRE(variables.at("EPS_TEST_VARIABLE") == "a=b");
     REQUIRE(variables.at("OMP_TEST_EMPTY").empty());
+    REQUIRE(variables.at("OMPI_MCA_btl") == "self");
+    REQUIRE(variables.count("OMPI_MCA_orte_hnp_uri") == 0);
     REQUIRE(variables.count("SECRET_TOKEN") == 0);
     REQUIRE(variables.count("MY_EPS_VARIABLE") == 0);
     REQUIRE(variables.count("PATH") == 0);

@@ -21,8 +21,9 @@ placement  tp=2,ep=2          bf16   20 GB/s 5 us     31.50  [31.50, 31.50]  1.0
 interval: of the median at 95 %, or min..max with fewer than 6 samples
 speed: against the first case of the same dtype and link
 exposed: share of exchange time while compute idles
+NOISY: valid, but the interval is wider than asked for
 tp: INVALID: reference: layer 3 differs by 0.5, bound 0.0001
-eps chunks=4: NOISY
+eps chunks=4: ORACLE
 all cases: 2 ranks share 1 core
 )");
 }
@@ -43,9 +44,18 @@ ep            2000  [1990, 2010]  1.00x     50 %  VALID
 interval: of the median at 95 %, or min..max with fewer than 6 samples
 speed: against the first case of the same dtype and link
 exposed: share of exchange time while compute idles
+NOISY: valid, but the interval is wider than asked for
 ep: 2 ranks share 1 core
 interrupted: cases are missing
 )");
+}
+
+TEST_CASE("a key that some cases do not use varies only among those that do") {
+    Report report = sample_report();
+    report.results.resize(2);
+    report.results[0].params = R"({"strategy": "ep", "dedup": true, "overlap": false})";
+    report.results[1].params = R"({"strategy": "eps", "chunks": 4, "dedup": true, "overlap": true})";
+    REQUIRE_THAT(to_table(report), contains_text("\nstrategy  overlap  tokens/s  "));
 }
 
 TEST_CASE("a report without results says so") {
