@@ -53,7 +53,7 @@ def draw(timeline):
     colours = op_colours({event.op for event in events})
     end = max(event.end_ms for event in events)
     detail = close_up(events)
-    height = 0.2 * len(tracks) + 0.9
+    height = max(0.2 * len(tracks) + 0.9, (0.18 * len(colours) + 0.6) / (2 if detail else 1))  # the legend needs room
     figure, panels = plt.subplots(
         2 if detail else 1, 1, figsize=(11, height * (2 if detail else 1) + 0.4), squeeze=False, layout="constrained"
     )

@@ -4,7 +4,7 @@ from matplotlib.patches import Patch
 
 from plotting.style import INK, MUTED, case_rows, name_rows, op_colours, plt
 
-SMALL = 0.015  # ops below this share of the longest bar are drawn as one
+SMALL = 0.015  # ops below this share of the longest bar of their side are drawn as one
 
 
 def sums_by_op(case, exchange):
@@ -18,9 +18,13 @@ def sums_by_op(case, exchange):
     return sums
 
 
+def length_of(bar):
+    return sum(busy for busy, _ in bar.values())
+
+
 def fold_small(bars):
-    """Ops that are small in every bar become `other`; returns the bars and the ops left, largest first."""
-    longest = max(sum(busy for busy, _ in bar.values()) for bar in bars)
+    """Ops that are small in every bar become `other`; returns the bars, ops from large to small."""
+    longest = max(map(length_of, bars))
     largest = {}
     for bar in bars:
         for op, (busy, _) in bar.items():
@@ -29,11 +33,16 @@ def fold_small(bars):
     folded = []
     for bar in bars:
         rest = [entry for op, entry in bar.items() if op not in kept]
-        new = {op: bar[op] for op in kept if op in bar}
+        folded.append({op: bar[op] for op in kept if op in bar})
         if rest:
-            new["other"] = [sum(busy for busy, _ in rest), sum(exposed for _, exposed in rest)]
-        folded.append(new)
-    return folded, kept + (["other"] if any("other" in bar for bar in folded) else [])
+            folded[-1]["other"] = [sum(busy for busy, _ in rest), sum(exposed for _, exposed in rest)]
+    return folded
+
+
+def ops_of(bars):
+    """In the order of the longest bar, `other` last."""
+    ops = dict.fromkeys(op for bar in sorted(bars, key=length_of, reverse=True) for op in bar)
+    return sorted(ops, key=lambda op: op == "other")
 
 
 def draw_bar(axes, y, parts):
@@ -51,26 +60,21 @@ def exchange_parts(bar, colours):
     return exposed + hidden
 
 
-def legend_order(ops, bars):
-    """Ops of the compute bars, then those of the exchange bars alone."""
-    computing = {op for bar in bars[0::2] for op in bar}
-    return [op for op in ops if op in computing] + [op for op in ops if op not in computing]
-
-
 def draw(cases):
     """A figure, or a sentence that says why there is none."""
     cases = [case for case in cases if case.phases]
     if not cases:
         return "no case has phases"
-    ordered = [sums_by_op(case, exchange) for case in cases for exchange in (False, True)]
-    bars, ops = fold_small(ordered)
+    compute = fold_small([sums_by_op(case, False) for case in cases])
+    exchange = fold_small([sums_by_op(case, True) for case in cases])
+    ops = list(dict.fromkeys(ops_of(compute) + ops_of(exchange)))
     colours = op_colours(ops)
     rows, headings = case_rows(cases)
     figure, axes = plt.subplots(figsize=(9, 0.62 * (max(rows) + 1) + 1.3))
-    longest = max(sum(busy for busy, _ in bar.values()) for bar in bars)
-    for idx, (y, case) in enumerate(zip(rows, cases)):
-        draw_bar(axes, y - 0.2, [(busy, colours[op], 1.0) for op, (busy, _) in bars[2 * idx].items()])
-        end = draw_bar(axes, y + 0.2, exchange_parts(bars[2 * idx + 1], colours))
+    longest = max(map(length_of, compute + exchange))
+    for y, case, computing, exchanging in zip(rows, cases, compute, exchange):
+        draw_bar(axes, y - 0.2, [(busy, colours[op], 1.0) for op, (busy, _) in computing.items()])
+        end = draw_bar(axes, y + 0.2, exchange_parts(exchanging, colours))
         if case.busy_seconds > 0:
             share = 100 * case.exposed_seconds / case.busy_seconds
             axes.text(end + longest * 0.01, y + 0.2, f"{share:.0f} % exposed", va="center", fontsize=8, color=MUTED)
@@ -84,7 +88,7 @@ def draw(cases):
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("busy ms of a pass, mean over ranks: compute above, exchange below (strong: exposed, pale: hidden)")
     axes.set_title("Where the time goes")
-    handles = [Patch(color=colours[op], label=op) for op in legend_order(ops, bars)]
+    handles = [Patch(color=colours[op], label=op) for op in ops]
     handles.append(plt.Line2D([], [], color=INK, linewidth=1.6, label="time of the pass"))
     axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1))
     return figure

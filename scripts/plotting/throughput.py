@@ -3,6 +3,10 @@
 from plotting.style import INK, MUTED, case_rows, name_rows, plt, strategy_colour
 
 
+def rate_text(rate):
+    return f"{rate:,.0f}" if rate >= 1000 else f"{rate:.4g}"
+
+
 def draw(cases):
     """A figure, or a sentence that says why there is none."""
     if not any(case.tokens_per_second for case in cases):
@@ -22,7 +26,7 @@ def draw(cases):
             axes.barh(y, rate.value, height=0.68, color="none", edgecolor=MUTED, hatch="////", linewidth=0.6)
         axes.plot([rate.low, rate.high], [y, y], color=INK, linewidth=1.4, marker="|", markersize=7)
         verdict = "  NOISY" if case.valid and case.noisy else ""
-        axes.text(rate.high + longest * 0.015, y, f"{rate.value:,.4g}{verdict}", va="center", fontsize=9)
+        axes.text(rate.high + longest * 0.015, y, f"{rate_text(rate.value)}{verdict}", va="center", fontsize=9)
     name_rows(axes, cases, rows, headings)
     axes.set_xlim(0, longest * 1.14)
     axes.xaxis.set_major_formatter("{x:,.0f}" if longest >= 10 else "{x:g}")
