@@ -58,7 +58,7 @@ struct AttentionArgs {
     std::int64_t nope_dim = 0;
     std::int64_t rope_dim = 0;
     std::int64_t v_dim = 0;
-    double scale = 0;
+    double scale = 0;  // > 0
 };
 
 /// Every function: shapes in rows x columns; dtype of Rows is f32 or bf16 unless said; `threads` >= 1 compute
