@@ -1,16 +1,21 @@
-// The program with one kernel that computes wrongly: end-to-end tests ask it whether the run's checks notice.
-// EPS_TEST_WRONG_KERNEL names the kernel; EPS_TEST_WRONG_AFTER (0) is the number of calls that are still
-// right, EPS_TEST_WRONG_RANK (all) the only rank that errs.
+// The program with one kernel that errs: end-to-end tests ask it whether the run notices.
+// EPS_TEST_WRONG_KERNEL names the kernel; EPS_TEST_WRONG_HOW (value) is value, hang or throw;
+// EPS_TEST_WRONG_AFTER (0) is the number of calls that are still right, EPS_TEST_WRONG_RANK (all) the only
+// rank that errs.
 #include "app/program.hpp"
 #include "base/dtype.hpp"
+#include "base/error.hpp"
 
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <map>
 #include <string>
+
+#include <unistd.h>
 
 namespace {
 
@@ -29,7 +34,13 @@ bool errs_now() {
     static const std::int64_t right_calls = number("EPS_TEST_WRONG_AFTER", 0);
     static const std::int64_t only_rank = number("EPS_TEST_WRONG_RANK", -1);
     static const std::int64_t rank = number("OMPI_COMM_WORLD_RANK", 0);
-    return (only_rank < 0 || rank == only_rank) && calls++ >= right_calls;
+    static const char* const how = std::getenv("EPS_TEST_WRONG_HOW");
+    const bool errs = (only_rank < 0 || rank == only_rank) && calls++ >= right_calls;
+    if (errs && how != nullptr && std::strcmp(how, "hang") == 0)
+        for (;;) pause();
+    if (errs && how != nullptr && std::strcmp(how, "throw") == 0)
+        throw Error(Exit::resource, "this kernel throws: it was asked to");
+    return errs;
 }
 
 // Every value 1 % too large.
