@@ -70,8 +70,10 @@ struct OpRunner::Visitor {
     const kernels::GemmWeight& matrix(plan::BufferId id, std::int64_t m = 0) const {
         return self.weights_.matrix(at(self.weight_index_[at(id)]), m);
     }
+    // Not through the array's size: the driver appends to it meanwhile (it never moves while ops are under
+    // way).
     std::span<const std::int64_t> numbers(Range range) const {
-        return std::span(self.plan_.numbers).subspan(at(range.begin), at(range.size()));
+        return {self.plan_.numbers.data() + range.begin, at(range.size())};
     }
     routing::CountsView counts(plan::BufferId id, std::int64_t num_sources) const {
         return {all<std::int32_t>(id).data(), num_sources, self.tables_.block.num_experts,
