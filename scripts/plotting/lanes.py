@@ -53,10 +53,11 @@ def draw(timeline):
     colours = op_colours({event.op for event in events})
     end = max(event.end_ms for event in events)
     detail = close_up(events)
-    height = max(0.2 * len(tracks) + 0.9, (0.18 * len(colours) + 0.6) / (2 if detail else 1))  # the legend needs room
-    figure, panels = plt.subplots(
-        2 if detail else 1, 1, figsize=(11, height * (2 if detail else 1) + 0.4), squeeze=False, layout="constrained"
-    )
+    # Sizes in inches; what lies outside the panels (names, legend) widens the picture when it is saved.
+    num_panels, height, gap = (2 if detail else 1), max(0.2 * len(tracks), 0.5), 1.0
+    size = (9, num_panels * height + (num_panels - 1) * gap)
+    figure, panels = plt.subplots(num_panels, 1, figsize=size, squeeze=False)
+    figure.subplots_adjust(left=0, right=1, bottom=0, top=1, hspace=gap / height)
     draw_tracks(panels[0, 0], events, tracks, colours, (0, end))
     panels[0, 0].set_title(f"Lanes over time: {timeline.case}" if timeline.case else "Lanes over time")
     if detail:
@@ -67,5 +68,5 @@ def draw(timeline):
     for event in events:
         busy[event.op] = busy.get(event.op, 0) + event.end_ms - event.begin_ms
     handles = [Patch(color=colours[op], label=op) for op in sorted(busy, key=lambda op: -busy[op])]
-    panels[0, 0].legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.02), fontsize=8)
+    panels[0, 0].legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.08), borderaxespad=0, fontsize=8)
     return figure
