@@ -41,12 +41,10 @@ bool first_rank_before_mpi() {
     return true;
 }
 
-// Several ranks on a host must not spin: a waiting OpenMP team costs its neighbours their cores. The OpenMP
-// library reads its settings when it is loaded, so the program starts over once with them set.
+// Waiting OpenMP teams must not spin: they take the cores of other ranks, other lanes and other programs. The
+// OpenMP library reads its settings when it is loaded, so the program starts over once with them set.
 void restart_with_quiet_threads(char** argv) {
-    const char* local_size = std::getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
-    if (local_size == nullptr || std::atoi(local_size) < 2 || std::getenv("OMP_WAIT_POLICY") != nullptr)
-        return;
+    if (std::getenv("OMP_WAIT_POLICY") != nullptr) return;
     setenv("OMP_WAIT_POLICY", "passive", 1);
     execv("/proc/self/exe", argv);
 }
