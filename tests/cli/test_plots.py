@@ -18,7 +18,7 @@ CHARTS = ["throughput", "chunks", "phases", "lanes"]
 
 def plot(*arguments):
     command = [sys.executable, str(SOURCE / "scripts/plot_results.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def refused(*arguments):
