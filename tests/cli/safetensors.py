@@ -36,6 +36,7 @@ def write(path, arrays):
     header, data = {}, b""
     for name, array in arrays.items():
         raw = numpy.ascontiguousarray(array).tobytes()
-        header[name] = {"dtype": names[array.dtype], "shape": list(array.shape), "data_offsets": [len(data), len(data) + len(raw)]}
+        offsets = [len(data), len(data) + len(raw)]
+        header[name] = {"dtype": names[array.dtype], "shape": list(array.shape), "data_offsets": offsets}
         data += raw
     path.write_bytes(join(header, data))

@@ -47,7 +47,9 @@ def refused(done, status, *said):
 CONFIGS = {
     "unknown key": (but(modle=1), "/modle is no known key", 'nearest: "model"'),
     "unknown key inside": (but(workload={"batchsize": 2}), "/workload/batchsize", 'nearest: "batch"'),
-    "unknown key of a case": (but(cases=[{"strategy": "ep"}, {"strategy": "eps", "chunk": 2}]), "/cases/1/chunk", '"chunks"'),
+    "unknown key of a case": (
+        but(cases=[{"strategy": "ep"}, {"strategy": "eps", "chunk": 2}]),
+        "/cases/1/chunk", '"chunks"'),
     "text for a number": (but(workload={"batch": "8"}), '/workload/batch is "8"', "expected an integer"),
     "number for a text": (but(name=7), "/name is 7", "expected a text"),
     "text for a flag": (but(cases=[{"strategy": "ep", "overlap": "yes"}]), '/cases/0/overlap is "yes"', "true or false"),
@@ -60,12 +62,16 @@ CONFIGS = {
     "fractional": (but(workload={"batch": 2.5}), "/workload/batch is 2.5", "expected an integer"),
     "huge": (but(workload={"batch": 2**40}), "/workload/batch is 1099511627776", "to 1048576"),
     "beyond 64 bits": (but(workload={"batch": 10**30}), "/workload/batch is 1e+30", "expected an integer"),
-    "huge together": (but(workload={"batch": 2**20, "sequence_length": 2**20}), "/workload/sequence_length", "tokens, expected at most"),
+    "huge together": (
+        but(workload={"batch": 2**20, "sequence_length": 2**20}),
+        "/workload/sequence_length", "tokens, expected at most"),
     "huge model": (model_but(hidden_size=2**24, vocab_size=2**24), "/model/overrides", "parameters, more than"),
     "negative seconds": (but(measure={"max_seconds": -1}), "/measure/max_seconds is -1", "from 0 up"),
     "NaN": (text_but('"batch": 2', '"batch": NaN'), "not JSON", "line 1, column"),
     "infinite": (text_but('"batch": 2', '"batch": 1e999'), "1e999", "line 1, column"),
-    "duplicate key": (text_but('"layers"', '"preset": "tiny", "layers"'), '/model/preset: duplicate key "preset"', "line 1, column"),
+    "duplicate key": (
+        text_but('"layers"', '"preset": "tiny", "layers"'),
+        '/model/preset: duplicate key "preset"', "line 1, column"),
     "not JSON": ("model: tiny", "not JSON", "line 1, column 1"),
     "half a document": (json.dumps(GOOD)[:-2], "not JSON", "end of input"),
     "not UTF-8": (b'{"name": "\xff"}', "not JSON", "UTF-8"),
@@ -76,31 +82,57 @@ CONFIGS = {
     "no cases": ({"model": {"preset": "tiny"}}, "/cases is missing", "a list of cases"),
     "empty cases": (but(cases=[]), "/cases is []", "at least one case"),
     "empty list in a case": (but(cases=[{"strategy": []}]), "/cases/0/strategy is an empty list", "at least one value"),
-    "the same case twice": (but(cases=[{"strategy": ["ep", "tp"]}, {"strategy": "tp"}]), "/cases/1 makes the case tp", "every case once"),
+    "the same case twice": (
+        but(cases=[{"strategy": ["ep", "tp"]}, {"strategy": "tp"}]),
+        "/cases/1 makes the case tp", "every case once"),
     "strategy": (but(cases=[{"strategy": "epx"}]), '/cases/0/strategy is "epx"', '"eps_serial"', 'nearest: "ep"'),
     "preset": (but(model={"preset": "deepseek-v3"}), '/model/preset is "deepseek-v3"', 'nearest: "deepseek-v2"'),
     "dtype": (but(dtype="fp32"), '/dtype is "fp32"', '"f32" or "bf16"'),
-    "dtype of a case": (but(cases=[{"strategy": "ep", "dtype": ["f32", "f16"]}]), '/cases/0/dtype/1 is "f16"', '"f32" or "bf16"'),
+    "dtype of a case": (
+        but(cases=[{"strategy": "ep", "dtype": ["f32", "f16"]}]),
+        '/cases/0/dtype/1 is "f16"', '"f32" or "bf16"'),
     "scope": (but(scope="layers"), '/scope is "layers"', 'nearest: "layer"'),
     "backend": (but(backend="gpu"), '/backend is "gpu"', '"cpu"'),
     "routing": (but(workload={"routing": {"kind": "zip"}}), '/workload/routing/kind is "zip"', 'nearest: "zipf"'),
-    "unreachable share": (but(workload={"routing": {"kind": "hot", "experts": [0, 1], "share": 0.9}}), "/workload/routing/share is 0.9", "distinct experts"),
+    "unreachable share": (
+        but(workload={"routing": {"kind": "hot", "experts": [0, 1], "share": 0.9}}),
+        "/workload/routing/share is 0.9", "distinct experts"),
     "kind of check": (but(validate={"kind": "none"}), '/validate/kind is "none"', '"reference"'),
-    "top-k beyond the experts": (model_but(num_experts_per_tok=16), "/model/overrides/num_experts_per_tok", "16 is more than n_routed_experts 15"),
-    "top-k beyond the groups": (model_but(num_experts_per_tok=10), "num_experts_per_tok 10 is more than the 9 experts of topk_group 3 groups"),
+    "top-k beyond the experts": (
+        model_but(num_experts_per_tok=16),
+        "/model/overrides/num_experts_per_tok", "16 is more than n_routed_experts 15"),
+    "top-k beyond the groups": (
+        model_but(num_experts_per_tok=10),
+        "num_experts_per_tok 10 is more than the 9 experts of topk_group 3 groups"),
     "groups that experts do not fill": (model_but(n_group=4), "n_routed_experts 15 is no multiple of n_group 4"),
     "unknown override": (model_but(hidden_sise=96), "/model/overrides/hidden_sise", 'nearest known key: "hidden_size"'),
     "zero override": (model_but(hidden_size=0), "/model/overrides/hidden_size is 0", "from 1 to"),
     "more layers than there are": (but(model={"preset": "tiny", "layers": 9}), "/model/layers is 9", "from 1 to 8"),
-    "attention does not make the world": (but(cases=[placement(tp=3, ep=2)]), "/cases/0/placement does not fit", "attention.tp 3", "must be 2"),
-    "experts do not make the world": (but(cases=[placement(tp=2, ep=4)]), "/cases/0/placement does not fit", "experts.ep 4", "must be 2"),
-    "placement beside a strategy": (but(cases=[{**placement(dp=2, ep=2), "strategy": "ep"}]), "/cases/0/placement", "one of the two"),
-    "stages of one layer": (but(scope="moe", cases=[{"strategy": "pp"}]), "/cases/0/strategy has pipeline stages", 'the scope "model" or "layer"'),
-    "stages of one layer, placed": (but(scope="moe", cases=[placement(pp=2)]), "/cases/0/placement has pipeline stages", 'scope "moe"'),
-    "scope without its layer": (but(scope="moe", model={"preset": "tiny", "layers": 1}), '/scope is "moe"', "none of the 1 layers"),
+    "attention does not make the world": (
+        but(cases=[placement(tp=3, ep=2)]),
+        "/cases/0/placement does not fit", "attention.tp 3", "must be 2"),
+    "experts do not make the world": (
+        but(cases=[placement(tp=2, ep=4)]),
+        "/cases/0/placement does not fit", "experts.ep 4", "must be 2"),
+    "placement beside a strategy": (
+        but(cases=[{**placement(dp=2, ep=2), "strategy": "ep"}]),
+        "/cases/0/placement", "one of the two"),
+    "stages of one layer": (
+        but(scope="moe", cases=[{"strategy": "pp"}]),
+        "/cases/0/strategy has pipeline stages", 'the scope "model" or "layer"'),
+    "stages of one layer, placed": (
+        but(scope="moe", cases=[placement(pp=2)]),
+        "/cases/0/placement has pipeline stages", 'scope "moe"'),
+    "scope without its layer": (
+        but(scope="moe", model={"preset": "tiny", "layers": 1}),
+        '/scope is "moe"', "none of the 1 layers"),
     "unused key": (but(cases=[{"strategy": "dp", "dedup": True}]), '/cases/0/dedup is not used by strategy "dp"', '"gemm"'),
-    "lengths for another batch": (but(workload={"batch": 3, "sequence_length": [1, 2]}), "/workload/sequence_length has 2 lengths for a batch of 3"),
-    "a checkpoint's file for another scope": (but(scope="layer", workload={"tokens": "x"}), "/workload/tokens", 'expected "random"'),
+    "lengths for another batch": (
+        but(workload={"batch": 3, "sequence_length": [1, 2]}),
+        "/workload/sequence_length has 2 lengths for a batch of 3"),
+    "a checkpoint's file for another scope": (
+        but(scope="layer", workload={"tokens": "x"}),
+        "/workload/tokens", 'expected "random"'),
     "link": (but(link={"gb_per_s": 20}), "/link is", "not in this build"),
     "link of a case": (but(cases=[{"strategy": "ep", "link": {"gb_per_s": 20}}]), "/cases/0/link is", "not in this build"),
     "calibration": (but(calibration="h200"), '/calibration is "h200"', "not in this build"),
@@ -108,7 +140,9 @@ CONFIGS = {
     "backend of another build": (but(backend="cuda"), '/backend is "cuda"', "not in this build", '"cpu"'),
     "simulator": (but(backend="sim"), '/backend is "sim"', "not in this build"),
     "transport": (but(cases=[{"strategy": "ep", "transport": "copy"}]), '/cases/0/transport is "copy"', "not in this build"),
-    "comm_ctas": (but(cases=[{"strategy": "eps", "comm_ctas": [None, 8]}]), "/cases/0/comm_ctas/1 is 8", "not in this build"),
+    "comm_ctas": (
+        but(cases=[{"strategy": "eps", "comm_ctas": [None, 8]}]),
+        "/cases/0/comm_ctas/1 is 8", "not in this build"),
     "gemm_sms": (but(cases=[{"strategy": "eps", "gemm_sms": 100}]), "/cases/0/gemm_sms is 100", "not in this build"),
     "report without a name": (but(report=""), '/report is ""', "not empty"),
 }
@@ -225,7 +259,8 @@ CHECKPOINTS = {
     "another family": (
         lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'), "/model_type", '"deepseek_v2"'),
     "no weights": (
-        lambda folder: [path.unlink() for path in folder.glob("model*")], "neither model.safetensors.index.json nor model.safetensors"),
+        lambda folder: [path.unlink() for path in folder.glob("model*")],
+        "neither model.safetensors.index.json nor model.safetensors"),
     "broken index": (lambda folder: (folder / INDEX).write_text('{"weight_map"'), INDEX, "not JSON"),
     "index without a map": (lambda folder: (folder / INDEX).write_text("{}"), INDEX, "weight_map"),
     "index that leaves the folder": (
@@ -236,22 +271,28 @@ CHECKPOINTS = {
     "truncated in its data": (truncated(-1), SHARD, "truncated"),
     "header longer than the file": (long_header, SHARD, "header of 9223372036854775817 bytes", "longer than the file"),
     "header that is no JSON": (
-        lambda folder: (folder / SHARD).write_bytes((8).to_bytes(8, "little") + b"tensors!" + bytes(64)), SHARD, "header", "not JSON"),
+        lambda folder: (folder / SHARD).write_bytes((8).to_bytes(8, "little") + b"tensors!" + bytes(64)),
+        SHARD, "header", "not JSON"),
     "overlapping offsets": (lambda folder: edited(folder, SHARD, overlap), SHARD, "overlap"),
     "offsets out of range": (entry_but(data_offsets=[0, 2**40]), SHARD, "1099511627776", "truncated"),
     "negative offsets": (entry_but(data_offsets=[-8, 0]), SHARD, "[-8,0]", "expected two integers"),
     "offsets of another size": (entry_but(data_offsets=[0, 2]), SHARD, "hold 2 bytes", "expected"),
     "unknown dtype": (entry_but(dtype="F7"), SHARD, 'dtype is "F7"'),
     "dtype of no weight": (
-        lambda folder: edited(folder, SHARD, lambda header: header[EXPERT].update(dtype="I16")), SHARD, EXPERT, "I16", "BF16, F16 or F32"),
+        lambda folder: edited(folder, SHARD, lambda header: header[EXPERT].update(dtype="I16")),
+        SHARD, EXPERT, "I16", "BF16, F16 or F32"),
     "absurd shape": (entry_but(shape=[2**40, 2**40]), SHARD, "too large"),
     "shape mismatch": (
-        lambda folder: edited(folder, SHARD, lambda header: header[EXPERT].update(shape=[64, 24])), SHARD, EXPERT, "[64, 24]", "[24, 64]"),
+        lambda folder: edited(folder, SHARD, lambda header: header[EXPERT].update(shape=[64, 24])),
+        SHARD, EXPERT, "[64, 24]", "[24, 64]"),
     "missing tensor": (
         lambda folder: edited(folder, SHARD, rename(EXPERT, "other")), SHARD, EXPERT, "missing", INDEX),
-    "tensor missing from the index": (edited_index(lambda names: names.pop(EXPERT)), INDEX, EXPERT, "expected 24 x 64 values"),
+    "tensor missing from the index": (
+        edited_index(lambda names: names.pop(EXPERT)),
+        INDEX, EXPERT, "expected 24 x 64 values"),
     "tensor of another model": (
-        edited_index(lambda names: names.update({"model.layers.3.mlp.extra.weight": SHARD})), INDEX, "model.layers.3.mlp.extra.weight", "another model"),
+        edited_index(lambda names: names.update({"model.layers.3.mlp.extra.weight": SHARD})),
+        INDEX, "model.layers.3.mlp.extra.weight", "another model"),
 }
 
 
@@ -285,7 +326,11 @@ def poisoned(name, bits):
 
 @pytest.mark.parametrize(
     "name, bits",
-    [("model.layers.3.mlp.experts.15.down_proj.weight", 0x7FC0), ("model.layers.3.input_layernorm.weight", 0xFF80), (EXPERT, 0x7F80)],
+    [
+        ("model.layers.3.mlp.experts.15.down_proj.weight", 0x7FC0),
+        ("model.layers.3.input_layernorm.weight", 0xFF80),
+        (EXPERT, 0x7F80),
+    ],
     ids=["NaN in the last expert", "-infinity in a norm", "infinity in an expert"],
 )
 def test_weights_that_are_not_finite_are_invalid(bench, name, bits):
@@ -306,7 +351,8 @@ def test_weights_of_layers_that_are_not_built_may_be_anything(bench):
 
 # Files of tokens and of routing.
 
-IDS = safetensors.read(CASES / "tiny_v2/reference.safetensors")["input_ids"]
+REFERENCE = safetensors.read(CASES / "tiny_v2/reference.safetensors")
+IDS = REFERENCE["input_ids"]
 
 
 def at(array, position, value):
@@ -336,7 +382,7 @@ def test_token_files(bench, tensors, said):
     refused(bench(config), DATA, path, *said)
 
 
-ROUTED = {name: array for name, array in safetensors.read(CASES / "tiny_v2/reference.safetensors").items() if "topk_ids" in name}
+ROUTED = {name: array for name, array in REFERENCE.items() if name.endswith("topk_ids")}
 LAYER = "layers.2.topk_ids"
 ROUTING = {
     "missing": (None, "cannot be opened"),

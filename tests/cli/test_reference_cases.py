@@ -168,5 +168,6 @@ def test_a_batch_shorter_than_the_tokens_file(bench):
 
 
 def test_quick_measures_are_counted_as_asked(bench):
-    done = bench.valid(case_of_files("tiny_v2", cases=[{"strategy": "ep"}], measure={**QUICK, "min_repetitions": 3, "max_repetitions": 3}))
+    measure = {**QUICK, "min_repetitions": 3, "max_repetitions": 3}
+    done = bench.valid(case_of_files("tiny_v2", cases=[{"strategy": "ep"}], measure=measure))
     assert [result["metrics"]["tokens_per_second"]["n"] for result in done.report["results"]] == [3]

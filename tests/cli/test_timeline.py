@@ -12,7 +12,12 @@ import pytest
 from running import QUICK, SOURCE, Bench, case_of_files
 
 RANKS = 3
-STRATEGIES = [{"strategy": "ep"}, {"strategy": "eps", "chunks": [2, 3]}, {"strategy": "eps_serial", "chunks": 3}, {"strategy": ["pp", "tp"]}]
+STRATEGIES = [
+    {"strategy": "ep"},
+    {"strategy": "eps", "chunks": [2, 3]},
+    {"strategy": "eps_serial", "chunks": 3},
+    {"strategy": ["pp", "tp"]},
+]
 NUM_CASES = 6
 
 
@@ -48,6 +53,14 @@ def spans_of(run, **wanted):
     return [event for event in run.events if event["ph"] == "X" and all(event[key] == value for key, value in wanted.items())]
 
 
+def within(event, case):
+    return case["ts"] <= event["ts"] and event["ts"] + event["dur"] <= case["ts"] + case["dur"] + 1e-3
+
+
+def ops_of(run, case, **wanted):
+    return [event for event in spans_of(run, **wanted) if event["cat"] != "case" and within(event, case)]
+
+
 def test_processes_are_ranks_and_tracks_are_lanes(run):
     names = {event["pid"]: event["args"]["name"] for event in run.events if event["name"] == "process_name"}
     assert sorted(names) == list(range(RANKS))
@@ -78,8 +91,7 @@ def test_events_are_ops_of_their_case(run):
         assert event["name"] in ops
         assert event["dur"] >= 0
         assert 0 <= event["args"].get("layer", 0) < 4
-        around = [case for case in cases if case["ts"] <= event["ts"] and event["ts"] + event["dur"] <= case["ts"] + case["dur"] + 1e-3]
-        assert len(around) == 1
+        assert len([case for case in cases if within(event, case)]) == 1
 
 
 def test_every_rank_computes_every_layer(run):
@@ -87,7 +99,7 @@ def test_every_rank_computes_every_layer(run):
         if case["name"].startswith("pp"):
             continue
         for rank in range(RANKS):
-            inside = [e for e in spans_of(run, pid=rank) if case["ts"] <= e["ts"] < case["ts"] + case["dur"] and e["cat"] != "case"]
+            inside = ops_of(run, case, pid=rank)
             assert [e["args"]["layer"] for e in inside if e["name"] == "attention"] == [0, 1, 2, 3]
             assert {e["args"]["layer"] for e in inside if e["name"] == "expert_gemm"} <= {1, 2, 3}
 
@@ -96,7 +108,7 @@ def test_chunks_are_seen(run):
     """One dispatch, one combine and two GEMMs a chunk and layer; in eps_serial never at the same time."""
     def of_case(name, rank):
         (case,) = [c for c in spans_of(run, cat="case", pid=rank) if c["name"].startswith(name)]
-        return [e for e in spans_of(run, pid=rank) if case["ts"] <= e["ts"] < case["ts"] + case["dur"] and e["cat"] != "case"]
+        return ops_of(run, case, pid=rank)
 
     tracks = tracks_of(run)
     for rank in range(RANKS):
@@ -107,15 +119,15 @@ def test_chunks_are_seen(run):
             assert lanes.count("combine") == 3 * chunks
             assert lanes.count("dispatch") == 3 * (chunks + 1)  # which slots travel, then the rows of each chunk
             assert len([e for e in events if e["name"] == "expert_gemm"]) == 3 * chunks * 2
-        serial = sorted((e["ts"], e["ts"] + e["dur"]) for e in of_case("eps_serial", rank) if e["args"].get("layer", 0) > 0
-                        and e["name"] in ("all_to_all", "expert_gemm", "local_reduce", "pack_rows", "unpack_sum"))
+        of_chunks = "all_to_all", "expert_gemm", "local_reduce", "pack_rows", "unpack_sum"
+        serial = sorted((e["ts"], e["ts"] + e["dur"]) for e in of_case("eps_serial", rank) if e["name"] in of_chunks)
         assert all(begin >= end - 1e-3 for (_, end), (begin, _) in zip(serial, serial[1:]))
 
 
 def test_busy_times_are_those_of_the_report(run):
     for result in run.report["results"]:
         (case,) = [c for c in spans_of(run, cat="case", pid=0) if c["name"] == result["name"]]
-        inside = [e for e in spans_of(run) if case["ts"] <= e["ts"] < case["ts"] + case["dur"] and e["cat"] != "case"]
+        inside = ops_of(run, case)
         lanes = {track: lane for track, (_, lane) in tracks_of(run).items()}
         for phase in result["phases"]:
             of_phase = [e["dur"] for e in inside if (e["name"], lanes[e["tid"]]) == (phase["op"], phase["lane"])]
@@ -140,8 +152,8 @@ def test_an_existing_timeline_is_kept(bench):
 
 def test_pictures_of_a_real_run(run, tmp_path):
     """Every chart has data: throughput with intervals, time against chunks, phases, lanes over time."""
-    for arguments in [run.report_path, "--format", "svg"], [run.report_path, "--timeline", run.timeline_path, "--format", "png"]:
-        command = [sys.executable, SOURCE / "scripts/plot_results.py", *arguments, "--out", tmp_path]
+    for arguments in ["--format", "svg"], ["--timeline", run.timeline_path, "--format", "png"]:
+        command = [sys.executable, SOURCE / "scripts/plot_results.py", run.report_path, *arguments, "--out", tmp_path]
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
         assert (done.returncode, done.stderr) == (0, "")
     names = {path.name for path in tmp_path.iterdir()}
