@@ -4,7 +4,7 @@
 set -euo pipefail
 
 build=(g++ cmake ninja-build git libopenmpi-dev openmpi-bin libdnnl-dev libcli11-dev nlohmann-json3-dev libfmt-dev)
-test=(catch2 python3 python3-pytest python3-jsonschema python3-numpy python3-matplotlib)
+test=(catch2 python3 python3-pytest python3-pytest-xdist python3-jsonschema python3-numpy python3-matplotlib)
 lint=(clang-format clang-tidy pyflakes3)
 
 if ! command -v dpkg-query >/dev/null; then

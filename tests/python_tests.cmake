@@ -1,7 +1,7 @@
 # One ctest entry for each tests/*/test_*.py, labelled with its folder.
 
 # The first Python that has what the tests import; the one on PATH need not be the one that the packages are for.
-set(modules "pytest, jsonschema, numpy, matplotlib")
+set(modules "pytest, xdist, jsonschema, numpy, matplotlib")
 if(NOT EPS_PYTHON)
     find_program(path_python python3 NO_CACHE)
     foreach(candidate IN ITEMS ${path_python} /usr/bin/python3)
@@ -29,7 +29,8 @@ foreach(file IN LISTS files)
     cmake_path(GET file PARENT_PATH folder)
     cmake_path(GET folder FILENAME folder)
     string(REGEX REPLACE "^test_" "" stem ${stem})
-    add_test(NAME ${folder}_${stem} COMMAND ${EPS_PYTHON} -m pytest -q -p no:cacheprovider ${file})
-    set_tests_properties(${folder}_${stem} PROPERTIES LABELS ${folder} TIMEOUT 900 PROCESSORS 4)
+    # Most of a short run's time goes into mpirun's own waits: three at once still leave two cores room.
+    add_test(NAME ${folder}_${stem} COMMAND ${EPS_PYTHON} -m pytest -q -p no:cacheprovider -n 3 --dist loadgroup ${file})
+    set_tests_properties(${folder}_${stem} PROPERTIES LABELS ${folder} TIMEOUT 900 PROCESSORS 2)
     set_property(TEST ${folder}_${stem} PROPERTY ENVIRONMENT ${environment})
 endforeach()

@@ -1,9 +1,15 @@
 // Half-open ranges, and the one rule by which anything is split into parts.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace eps {
+
+/// A row number or the like as an index of a container: ids[at(i)].
+constexpr std::size_t at(std::int64_t i) {
+    return static_cast<std::size_t>(i);
+}
 
 /// [begin, end)
 struct Range {

@@ -24,10 +24,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-[[noreturn]] void refuse(const std::string& where, const std::string& message) {
-    throw Error(Exit::data, where + ": " + message);
-}
-
 /// Which file of the folder holds which tensor.
 struct Listing {
     std::string where;  // the file that says so

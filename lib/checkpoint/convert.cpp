@@ -11,7 +11,7 @@ namespace eps::checkpoint {
 namespace {
 
 /// Values are copied to aligned storage block by block: files align to nothing.
-constexpr std::int64_t kBlock = 1024;
+constexpr std::int64_t kConvertedAtOnce = 1024;
 
 struct F16 {
     std::uint16_t bits;
@@ -20,7 +20,7 @@ struct F16 {
 
 template <typename From, typename To>
 void convert_block(const std::byte* from, To* to, std::int64_t count) {
-    std::array<From, kBlock> block;
+    std::array<From, kConvertedAtOnce> block;
     std::memcpy(block.data(), from, static_cast<std::size_t>(count) * sizeof(From));
     for (std::int64_t i = 0; i < count; ++i)
         to[i] = static_cast<To>(static_cast<float>(block[static_cast<std::size_t>(i)]));
@@ -28,8 +28,9 @@ void convert_block(const std::byte* from, To* to, std::int64_t count) {
 
 template <typename From, typename To>
 void convert_as(const std::byte* from, To* to, std::int64_t count) {
-    for (std::int64_t at = 0; at < count; at += kBlock)
-        convert_block<From>(from + at * std::int64_t{sizeof(From)}, to + at, std::min(kBlock, count - at));
+    for (std::int64_t at = 0; at < count; at += kConvertedAtOnce)
+        convert_block<From>(from + at * std::int64_t{sizeof(From)}, to + at,
+                            std::min(kConvertedAtOnce, count - at));
 }
 
 }  // namespace

@@ -33,10 +33,6 @@ constexpr StoredType kStoredTypes[] = {
     {"BOOL", 8},        {"C64", 64},    {"F8_E4M3", 8}, {"F8_E5M2", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8},
     {"F8_E5M2FNUZ", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4}};
 
-[[noreturn]] void refuse(const std::string& where, const std::string& message) {
-    throw Error(Exit::data, where + ": " + message);
-}
-
 /// A name from a file, fit for a message of one line.
 std::string printable(std::string name) {
     std::replace_if(
@@ -148,6 +144,10 @@ std::int64_t StoredTensor::num_values() const {
     std::int64_t count = 1;
     for (const std::int64_t size : shape) count *= size;
     return count;
+}
+
+void refuse(const std::string& where, const std::string& message) {
+    throw Error(Exit::data, where + ": " + message);
 }
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {

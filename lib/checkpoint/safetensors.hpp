@@ -22,6 +22,9 @@ struct StoredTensor {
     std::int64_t num_values() const;
 };
 
+/// Throws Error(data) "where: message".
+[[noreturn]] void refuse(const std::string& where, const std::string& message);
+
 /// "[102400, 5120]"
 std::string shape_text(const std::vector<std::int64_t>& shape);
 

@@ -12,9 +12,9 @@ std::string in_layer(std::int64_t layer, std::string_view rest) {
 }
 
 /// Collects tensors of one layer (or of none).
-class Adder {
+class CatalogAdder {
   public:
-    Adder(std::vector<Tensor>& tensors, std::int64_t layer) : tensors_(tensors), layer_(layer) {}
+    CatalogAdder(std::vector<Tensor>& tensors, std::int64_t layer) : tensors_(tensors), layer_(layer) {}
 
     void matrix(const std::string& name, std::int64_t rows, std::int64_t cols, Part part,
                 std::int64_t expert = -1) {
@@ -29,7 +29,7 @@ class Adder {
     std::int64_t layer_;
 };
 
-void add_attention(const ModelSpec& spec, std::int64_t layer, Adder& add) {
+void add_attention(const ModelSpec& spec, std::int64_t layer, CatalogAdder& add) {
     const std::int64_t hidden = spec.hidden_size, heads = spec.num_attention_heads;
     const auto name = [&](std::string_view module) { return attention_name(layer, module); };
     const auto bias = [&](std::string_view module, std::int64_t size) {
@@ -56,13 +56,13 @@ void add_attention(const ModelSpec& spec, std::int64_t layer, Adder& add) {
 /// `name_of_projection` turns "gate_proj" and so on into the tensor's name.
 template <typename Name>
 void add_mlp(std::int64_t hidden, std::int64_t width, Part part, std::int64_t expert, Name name_of_projection,
-             Adder& add) {
+             CatalogAdder& add) {
     add.matrix(name_of_projection("gate_proj"), width, hidden, part, expert);
     add.matrix(name_of_projection("up_proj"), width, hidden, part, expert);
     add.matrix(name_of_projection("down_proj"), hidden, width, part, expert);
 }
 
-void add_moe(const ModelSpec& spec, std::int64_t layer, Adder& add) {
+void add_moe(const ModelSpec& spec, std::int64_t layer, CatalogAdder& add) {
     const std::int64_t hidden = spec.hidden_size;
     add.matrix(gate_name(layer), spec.n_routed_experts, hidden, Part::gate);
     for (std::int64_t expert = 0; expert < spec.n_routed_experts; ++expert)
@@ -76,7 +76,7 @@ void add_moe(const ModelSpec& spec, std::int64_t layer, Adder& add) {
 }
 
 void add_layer(const ModelSpec& spec, std::int64_t layer, std::vector<Tensor>& tensors) {
-    Adder add(tensors, layer);
+    CatalogAdder add(tensors, layer);
     add.vector(input_norm_name(layer), spec.hidden_size, Part::norm);
     add_attention(spec, layer, add);
     add.vector(post_attention_norm_name(layer), spec.hidden_size, Part::norm);
@@ -126,7 +126,7 @@ std::string expert_name(std::int64_t layer, std::int64_t expert, std::string_vie
 }
 
 Catalog::Catalog(const ModelSpec& spec) {
-    Adder add(tensors_, -1);
+    CatalogAdder add(tensors_, -1);
     add.matrix(std::string(kEmbeddingName), spec.vocab_size, spec.hidden_size, Part::embedding);
     for (std::int64_t layer = 0; layer < spec.num_layers; ++layer) add_layer(spec, layer, tensors_);
     add.vector(std::string(kFinalNormName), spec.hidden_size, Part::norm);

@@ -7,9 +7,9 @@ namespace eps::model {
 namespace {
 
 /// Adds ops to the parts of a ModelCost.
-class Adder {
+class CostAdder {
   public:
-    Adder(ModelCost& cost, DType dtype) : cost_(cost), value_bytes_(bytes_of(dtype)) {}
+    CostAdder(ModelCost& cost, DType dtype) : cost_(cost), value_bytes_(bytes_of(dtype)) {}
 
     /// `copies` stored matrices [out, in], `read_copies` of them read, over `num_rows` rows in all.
     void linear(Part part, std::int64_t num_rows, std::int64_t in, std::int64_t out, std::int64_t copies = 1,
@@ -36,7 +36,7 @@ class Adder {
     std::int64_t value_bytes_;
 };
 
-void add_attention(const ModelSpec& spec, std::int64_t num_tokens, std::int64_t num_pairs, Adder& add) {
+void add_attention(const ModelSpec& spec, std::int64_t num_tokens, std::int64_t num_pairs, CostAdder& add) {
     const std::int64_t hidden = spec.hidden_size, heads = spec.num_attention_heads, rank = spec.kv_lora_rank;
     const std::int64_t q_width = heads * spec.qk_head_dim();
     const std::int64_t kv_width = heads * (spec.qk_nope_head_dim + spec.v_head_dim);
@@ -62,7 +62,7 @@ void add_attention(const ModelSpec& spec, std::int64_t num_tokens, std::int64_t 
 }
 
 /// From the post-attention norm to the end of a MoE layer.
-void add_moe(const ModelSpec& spec, std::int64_t num_tokens, Adder& add) {
+void add_moe(const ModelSpec& spec, std::int64_t num_tokens, CostAdder& add) {
     const std::int64_t num_slots = num_tokens * spec.num_experts_per_tok;
     add.norm(num_tokens, spec.hidden_size);
     add.linear(Part::gate, num_tokens, spec.hidden_size, spec.n_routed_experts);
@@ -72,7 +72,7 @@ void add_moe(const ModelSpec& spec, std::int64_t num_tokens, Adder& add) {
         add.mlp(Part::shared, num_tokens, spec.hidden_size, spec.shared_intermediate_size());
 }
 
-void add_layers(const ModelSpec& spec, std::int64_t num_tokens, std::int64_t num_pairs, Adder& add) {
+void add_layers(const ModelSpec& spec, std::int64_t num_tokens, std::int64_t num_pairs, CostAdder& add) {
     for (std::int64_t layer = 0; layer < spec.num_layers; ++layer) {
         add_attention(spec, num_tokens, num_pairs, add);
         if (spec.is_moe(layer)) {
@@ -107,7 +107,7 @@ PartCost ModelCost::total() const {
 ModelCost cost_of_model(const ModelSpec& spec, const std::vector<std::int64_t>& sequence_lengths,
                         DType dtype) {
     ModelCost cost;
-    Adder add(cost, dtype);
+    CostAdder add(cost, dtype);
     const std::int64_t num_tokens = sum_of(sequence_lengths);
     const auto num_sequences = static_cast<std::int64_t>(sequence_lengths.size());
     const std::int64_t row_bytes = spec.hidden_size * bytes_of(dtype);
@@ -124,7 +124,7 @@ ModelCost cost_of_model(const ModelSpec& spec, const std::vector<std::int64_t>& 
 ModelCost cost_of_layers(const ModelSpec& spec, const std::vector<std::int64_t>& sequence_lengths,
                          DType dtype) {
     ModelCost cost;
-    Adder add(cost, dtype);
+    CostAdder add(cost, dtype);
     add_layers(spec, sum_of(sequence_lengths), causal_pairs(sequence_lengths), add);
     return cost;
 }
@@ -134,7 +134,7 @@ ModelCost cost_of_moe(const ModelSpec& spec, std::int64_t num_tokens, DType dtyp
         throw Error(Exit::usage, "scope moe needs a MoE layer among the layers that are built: " + spec.name +
                                      " has none");
     ModelCost cost;
-    Adder add(cost, dtype);
+    CostAdder add(cost, dtype);
     add_moe(spec, num_tokens, add);
     return cost;
 }

@@ -11,14 +11,6 @@
 
 namespace eps::plan {
 
-namespace {
-
-std::size_t at(std::int64_t i) {
-    return static_cast<std::size_t>(i);
-}
-
-}  // namespace
-
 std::string name_op(const PassUnderCheck& pass, std::int64_t rank, const Op& op) {
     const RankPlan& plan = *pass.ranks[at(rank)].plan;
     return fmt::format("rank {}, lane {}, op {} ({}; {})", rank, plan.lanes[at(op.lane)].name, op.id,

@@ -13,10 +13,6 @@ namespace eps::plan {
 
 namespace {
 
-std::size_t at(std::int64_t i) {
-    return static_cast<std::size_t>(i);
-}
-
 std::optional<Group> group_of(const OpArgs& args) {
     if (const auto* op = std::get_if<AllToAll>(&args)) return op->group;
     if (const auto* op = std::get_if<ReduceScatter>(&args)) return op->group;

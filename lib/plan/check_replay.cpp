@@ -10,10 +10,6 @@ namespace eps::plan {
 
 namespace {
 
-std::size_t at(std::int64_t i) {
-    return static_cast<std::size_t>(i);
-}
-
 class Replay {
   public:
     using Visit = std::function<void(std::span<const RankOp>)>;

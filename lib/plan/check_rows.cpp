@@ -10,14 +10,6 @@
 
 namespace eps::plan {
 
-namespace {
-
-std::size_t at(std::int64_t i) {
-    return static_cast<std::size_t>(i);
-}
-
-}  // namespace
-
 // The slots that every source of the block has for this rank's part, and the counts of all sources.
 std::vector<std::int32_t> RowFollower::slots_for(std::int32_t gate, std::int64_t rank,
                                                  std::vector<std::int32_t>& counts, RankOp op) const {

@@ -11,10 +11,6 @@ namespace eps::plan {
 
 namespace {
 
-std::size_t at(std::int64_t i) {
-    return static_cast<std::size_t>(i);
-}
-
 bool inside(Range range, std::int64_t size) {
     return 0 <= range.begin && range.begin <= range.end && range.end <= size;
 }

@@ -12,10 +12,6 @@ namespace eps::plan {
 
 namespace {
 
-std::size_t at(std::int64_t i) {
-    return static_cast<std::size_t>(i);
-}
-
 const char* verb(Access access) {
     return access == Access::read ? "reads" : "writes";
 }

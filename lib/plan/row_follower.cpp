@@ -12,10 +12,6 @@ namespace eps::plan {
 
 namespace {
 
-std::size_t at(std::int64_t i) {
-    return static_cast<std::size_t>(i);
-}
-
 /// Slot j weighs j: a weight tells whose it is.
 std::vector<float> slot_numbers(std::size_t num_slots, std::int64_t top_k) {
     std::vector<float> numbers(num_slots);

@@ -8,10 +8,6 @@ namespace eps::routing {
 
 namespace {
 
-std::size_t at(std::int64_t i) {
-    return static_cast<std::size_t>(i);
-}
-
 // The part and chunk of every expert, so that inner loops look up instead of dividing.
 struct ExpertPlaces {
     std::vector<std::int32_t> part;

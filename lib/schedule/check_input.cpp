@@ -6,10 +6,6 @@ namespace eps::schedule {
 
 namespace {
 
-std::size_t at(std::int64_t i) {
-    return static_cast<std::size_t>(i);
-}
-
 /// The input rows of the scopes layer and moe.
 std::vector<plan::Slice> given_rows(const Tables& tables) {
     std::vector<plan::Slice> given;

@@ -19,14 +19,6 @@ using plan::reads;
 using plan::Slice;
 using plan::writes;
 
-namespace {
-
-std::size_t at(std::int64_t i) {
-    return static_cast<std::size_t>(i);
-}
-
-}  // namespace
-
 void Lowering::Sizes::measure(const Tables& tables, const routing::CountsView& counts) {
     const routing::BlockShape& block = tables.block;
     const std::int64_t n = tables.num_chunks;

@@ -19,10 +19,6 @@ using namespace eps;
 
 constexpr std::int64_t kExperts = 160, kTopK = 6, kChunks = 10;
 
-std::size_t at(std::int64_t i) {
-    return static_cast<std::size_t>(i);
-}
-
 /// Distinct experts, uniformly drawn.
 std::vector<std::int32_t> choose(std::int64_t rank, std::int64_t num_tokens) {
     std::vector<std::int32_t> ids;

@@ -3,6 +3,8 @@
 
 #include "base/error.hpp"
 #include "base/rows.hpp"
+#include "checkpoint/weight_source.hpp"
+#include "model/catalog.hpp"
 #include "tests/catch.hpp"
 
 #include <cstdint>
@@ -11,6 +13,7 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <vector>
 
 #include <unistd.h>
 
@@ -78,4 +81,13 @@ template <typename T>
 eps::Rows as_rows(std::vector<T>& values, std::int64_t num_rows, std::int64_t num_cols, std::int64_t stride) {
     constexpr auto kDType = sizeof(T) == 2 ? eps::DType::bf16 : eps::DType::f32;
     return {reinterpret_cast<std::byte*>(values.data()), kDType, num_rows, num_cols, stride};
+}
+
+/// All values of a tensor, row by row.
+inline std::vector<float> read_all(const eps::checkpoint::WeightSource& source,
+                                   const eps::model::Tensor& tensor) {
+    std::vector<float> values(static_cast<std::size_t>(tensor.num_values()));
+    source.read(tensor.name, {0, tensor.rows}, {0, tensor.cols},
+                as_rows(values, tensor.rows, tensor.cols, tensor.cols));
+    return values;
 }

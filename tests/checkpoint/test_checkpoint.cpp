@@ -25,13 +25,6 @@ using nlohmann::json;
 
 namespace {
 
-std::vector<float> read_all(const WeightSource& source, const model::Tensor& tensor) {
-    std::vector<float> values(static_cast<std::size_t>(tensor.num_values()));
-    source.read(tensor.name, {0, tensor.rows}, {0, tensor.cols},
-                as_rows(values, tensor.rows, tensor.cols, tensor.cols));
-    return values;
-}
-
 /// Values that an independent reader found: first, [rows/2, cols/3], last, and the sum.
 struct Known {
     std::string name;

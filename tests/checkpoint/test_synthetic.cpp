@@ -19,13 +19,6 @@ using model::ModelSpec;
 
 namespace {
 
-std::vector<float> read_all(const WeightSource& source, const model::Tensor& tensor) {
-    std::vector<float> values(static_cast<std::size_t>(tensor.num_values()));
-    source.read(tensor.name, {0, tensor.rows}, {0, tensor.cols},
-                as_rows(values, tensor.rows, tensor.cols, tensor.cols));
-    return values;
-}
-
 struct Moments {
     double mean, deviation;
 };

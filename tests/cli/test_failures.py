@@ -10,6 +10,8 @@ import pytest
 
 from running import LIMIT_S, case_of_files
 
+pytestmark = pytest.mark.xdist_group("failures")  # signals meet ranks at the right moment only when nothing else runs beside
+
 WRONG = os.path.join(os.environ["EPS_BUILD_DIR"], "eps-bench-wrong-kernel")
 RANKS = 4
 SOON_S = 10

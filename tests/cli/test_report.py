@@ -10,6 +10,8 @@ import pytest
 from report_checks import read_checked
 from running import CASES, LIMIT_S, QUICK, Bench, case_of_files, placement
 
+pytestmark = pytest.mark.xdist_group("report")  # one run serves all tests
+
 RANKS = 4
 CONFIG = case_of_files(
     "tiny_v2",

@@ -11,6 +11,8 @@ import pytest
 
 from running import QUICK, SOURCE, Bench, case_of_files
 
+pytestmark = pytest.mark.xdist_group("timeline")  # one run serves all tests
+
 RANKS = 3
 STRATEGIES = [
     {"strategy": "ep"},

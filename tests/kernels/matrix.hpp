@@ -17,6 +17,9 @@
 
 namespace eps::kernels {
 
+inline const Kernels& fast = cpu_kernels();
+inline const Kernels& twin = reference_kernels();
+
 class Matrix {
   public:
     /// Zeros. `gap` elements lie between rows; nobody may write there.

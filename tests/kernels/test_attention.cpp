@@ -7,9 +7,6 @@ using namespace eps::kernels;
 
 namespace {
 
-const Kernels& fast = cpu_kernels();
-const Kernels& twin = reference_kernels();
-
 struct Case {
     DType dtype;
     AttentionArgs args;

@@ -9,9 +9,6 @@ using namespace eps::kernels;
 
 namespace {
 
-const Kernels& fast = cpu_kernels();
-const Kernels& twin = reference_kernels();
-
 struct Choice {
     std::vector<std::int32_t> ids;
     std::vector<float> weights;

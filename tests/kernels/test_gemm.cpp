@@ -10,9 +10,6 @@ using namespace eps::kernels;
 
 namespace {
 
-const Kernels& fast = cpu_kernels();
-const Kernels& twin = reference_kernels();
-
 /// f32 sums of k products in another order; bf16 outputs may round apart by one.
 constexpr double kSumError = 3e-5;
 

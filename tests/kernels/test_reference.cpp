@@ -7,9 +7,7 @@
 using namespace eps;
 using namespace eps::kernels;
 
-namespace {
-const Kernels& twin = reference_kernels();
-}
+namespace {}
 
 TEST_CASE("reference linear: x W^T + bias") {
     const DType dtype = GENERATE(DType::f32, DType::bf16);

@@ -10,9 +10,6 @@ using namespace eps::kernels;
 
 namespace {
 
-const Kernels& fast = cpu_kernels();
-const Kernels& twin = reference_kernels();
-
 using Shape = std::pair<std::int64_t, std::int64_t>;
 const std::vector<Shape> kShapes{{0, 7},   {1, 1},    {1, 2048}, {2, 19},    {19, 24},
                                  {24, 64}, {58, 101}, {101, 58}, {30, 1536}, {20, 5120}};

@@ -13,9 +13,7 @@
 
 namespace row_map_tests {
 
-inline std::size_t at(std::int64_t i) {
-    return static_cast<std::size_t>(i);
-}
+using eps::at;
 
 /// A stream of random numbers.
 struct Dice {

@@ -15,7 +15,7 @@ using namespace eps;
 
 namespace {
 
-double relative_error(const std::vector<double>& expected, const std::vector<float>& actual) {
+double error_of(const std::vector<double>& expected, const std::vector<float>& actual) {
     REQUIRE(expected.size() == actual.size());
     REQUIRE_FALSE(expected.empty());
     double largest = 0, error = 0;
@@ -43,10 +43,10 @@ void check_config(const nlohmann::json& odd) {
         INFO("layer " << layer);
         const auto& expected = odd["expected"]["layers"][static_cast<std::size_t>(layer)];
         const auto result = reference.decoder_layer(layer, starts, x);
-        CHECK(relative_error(expected["hidden"], result.hidden) < 5e-6);
+        CHECK(error_of(expected["hidden"], result.hidden) < 5e-6);
         CHECK(result.gate.ids == expected["topk_ids"].get<std::vector<std::int32_t>>());
         if (spec.is_moe(layer)) {
-            CHECK(relative_error(expected["topk_weights"], result.gate.weights) < 5e-6);
+            CHECK(error_of(expected["topk_weights"], result.gate.weights) < 5e-6);
             // Otherwise rounding could decide, and equal ids would be luck.
             CHECK(*std::min_element(result.gate.margins.begin(), result.gate.margins.end()) > 1e-4);
         }
@@ -56,7 +56,7 @@ void check_config(const nlohmann::json& odd) {
     for (std::size_t s = 1; s < starts.size(); ++s)
         last.insert(last.end(), x.begin() + (starts[s] - 1) * spec.hidden_size,
                     x.begin() + starts[s] * spec.hidden_size);
-    CHECK(relative_error(odd["expected"]["logits_last"], reference.head(last).logits) < 5e-6);
+    CHECK(error_of(odd["expected"]["logits_last"], reference.head(last).logits) < 5e-6);
 }
 
 }  // namespace

@@ -7,10 +7,6 @@ namespace eps::backend::cpu {
 
 namespace {
 
-std::size_t at(std::int64_t i) {
-    return static_cast<std::size_t>(i);
-}
-
 std::int64_t row_bytes(const plan::Buffer& buffer) {
     return buffer.cols * bytes_of(buffer.dtype);
 }

@@ -12,10 +12,6 @@ namespace eps::backend::cpu {
 
 namespace {
 
-std::size_t at(std::int64_t i) {
-    return static_cast<std::size_t>(i);
-}
-
 template <typename T>
 std::span<T> elements(Rows rows) {
     return {reinterpret_cast<T*>(rows.data), at(rows.num_rows * rows.num_cols)};
