@@ -1,0 +1,58 @@
+// Times of a plan's ops from a calibration: what the simulator runs on, and what choices are made from.
+#pragma once
+
+#include "cost/calibration.hpp"
+#include "plan/plan.hpp"
+
+#include <cstdint>
+#include <span>
+
+namespace eps::cost {
+
+/// Rows, in bytes, that an op which only moves memory reads and writes (weights and index arrays left out,
+/// but for index ops, of which it is the ids or slots they go through). 0 for all other ops.
+double moved_bytes(const plan::Op& op, const plan::RankPlan& plan);
+
+/// Seconds of one calibration and dtype. A shape that was not measured takes the time of the most similar
+/// one, scaled by the product of its widths. Arithmetic as in time_table.hpp: equal bits everywhere.
+class OpTimes {
+  public:
+    /// Error(usage) if the calibration has nothing of that dtype, naming `where` it came from.
+    OpTimes(const Calibration& calibration, DType dtype, const std::string& where);
+
+    /// What the op keeps its lane's processor busy for, everything in place and nothing beside it, without
+    /// overhead. For exchanges: the sums of a reduce-scatter, otherwise 0; the rest is exchange_seconds.
+    double seconds(const plan::Op& op, const plan::RankPlan& plan) const;
+
+    /// out [rows, n] = in [rows, k] W^T, all threads.
+    double linear_seconds(std::int64_t rows, std::int64_t n, std::int64_t k) const;
+
+    /// GEMMs of experts whose rows lie between consecutive `offsets`. GroupGemm takes at least as long as its
+    /// longest expert alone.
+    double expert_gemm_seconds(plan::GemmKind kind, std::int64_t n, std::int64_t k,
+                               std::span<const std::int64_t> offsets) const;
+
+    /// A share of that: one expert with `rows` rows beside `num_experts` - 1 like it.
+    double expert_seconds(plan::GemmKind kind, std::int64_t n, std::int64_t k, std::int64_t num_experts,
+                          double rows) const;
+
+    /// Memory-bound op of that name (plan::kOpNames) moving so many bytes; 0 for one that was not measured.
+    double memory_seconds(std::string_view op, bool on_exchange_lane, double bytes) const;
+
+    /// From the call to the last byte, all ranks alike: `bytes` that this rank sends to others (or receives,
+    /// whichever is more), in that many messages. The first transport of the calibration.
+    double exchange_seconds(double bytes, std::int64_t num_messages) const;
+    /// A message to oneself.
+    double copy_seconds(double bytes) const;
+
+    const Calibration& calibration() const { return calibration_; }
+    DType dtype() const { return times().dtype; }
+
+  private:
+    const DTypeTimes& times() const { return calibration_.dtypes[dtype_idx_]; }
+
+    Calibration calibration_;
+    std::size_t dtype_idx_ = 0;
+};
+
+}  // namespace eps::cost

@@ -1,0 +1,88 @@
+// Times of ops, reckoned by hand from the made-up calibration.
+#include "base/error.hpp"
+#include "cost/op_times.hpp"
+#include "plan/builder.hpp"
+#include "tests/catch.hpp"
+#include "tests/cost/made_up.hpp"
+
+#include <array>
+
+using namespace cost_tests;
+using eps::plan::GemmKind;
+
+namespace {
+
+auto approx(double value) {
+    return Approx(value).epsilon(1e-12);
+}
+
+}  // namespace
+
+TEST_CASE("expert GEMMs: rows add up, and a group takes as long as its longest expert") {
+    Calibration calibration = made_up();
+    const OpTimes times(calibration, eps::DType::f32, "c.json");
+    const std::array<std::int64_t, 5> even{0, 10, 20, 30, 40}, skewed{0, 1, 2, 2, 40};
+    CHECK(times.expert_gemm_seconds(GemmKind::group, 8, 16, even) == approx(40 * 2e-6));
+    CHECK(times.expert_gemm_seconds(GemmKind::dense, 8, 16, even) == approx(440 * 1e-6));
+    CHECK(times.expert_gemm_seconds(GemmKind::dense, 8, 16, skewed) == approx(340 * 1e-6));
+
+    // Two threads: four experts take half as long each, but no expert alone does.
+    for (ExpertGemmTimes& entry : calibration.dtypes[0].gemms[0].experts)
+        if (entry.kind == GemmKind::group && entry.num_experts > 1)
+            for (double& s : entry.by_rows.seconds) s /= 2;
+    const OpTimes threaded(calibration, eps::DType::f32, "c.json");
+    CHECK(threaded.expert_gemm_seconds(GemmKind::group, 8, 16, even) == approx(20 * 2e-6));
+    CHECK(threaded.expert_gemm_seconds(GemmKind::group, 8, 16, skewed) == approx(38 * 2e-6));
+}
+
+TEST_CASE("shapes that were not measured take the nearest one's time, scaled") {
+    const OpTimes times(made_up(), eps::DType::f32, "c.json");
+    CHECK(times.linear_seconds(64, 8, 16) == approx(1e-6 + 64e-7));
+    CHECK(times.linear_seconds(64, 16, 16) == approx(2 * (1e-6 + 64e-7)));
+    CHECK(times.expert_seconds(GemmKind::group, 16, 16, 1, 10) == approx(2 * 10 * 2e-6));
+}
+
+TEST_CASE("exchanges: between measured numbers of messages, and beyond") {
+    const OpTimes times(made_up(), eps::DType::f32, "c.json");
+    CHECK(times.exchange_seconds(0, 1) == 0);
+    CHECK(times.exchange_seconds(64, 0) == 0);
+    CHECK(times.exchange_seconds(1024, 1) == approx(1e-5 + 1024e-9));
+    CHECK(times.exchange_seconds(1024, 2) == approx(2e-5 + 1024e-9));
+    CHECK(times.exchange_seconds(1024, 3) == approx(3e-5 + 1024e-9));
+    CHECK(times.exchange_seconds(1024, 6) == approx(3e-5 + 1024e-9 + 3 * (3e-5 + 1e-9) / 3));
+    CHECK(times.copy_seconds(4096) == approx(1e-6 + 4096e-10));
+}
+
+TEST_CASE("ops of a plan: by their rows and their lane") {
+    using namespace eps::plan;
+    PlanBuilder builder;
+    const LaneId compute = builder.lane("compute", false), dispatch = builder.lane("dispatch", true);
+    const auto rows_of = [&](std::int64_t cols) {
+        return builder.buffer({.name = "b", .cols = cols, .rows = 0});
+    };
+    const BufferId in = rows_of(16), up = rows_of(8), act = rows_of(4), index = rows_of(1);
+    const BufferId weight = builder.buffer({.name = "w", .kind = BufferKind::weight, .cols = 16, .rows = 8});
+    builder.begin_segment({});
+    builder.add(compute, Linear{{in, {0, 64}}, weight, kNoBuffer, {up, {0, 64}}}, {});
+    builder.add(compute, Swiglu{{up, {0, 64}}, {act, {0, 64}}}, {});
+    for (const std::int64_t n : {0, 10, 20, 64}) builder.number(n);
+    builder.add(dispatch, PackRows{in, index, in, {0, 4}}, {});
+    builder.add(compute, PackRows{in, index, in, {0, 4}}, {});
+    builder.add(compute, ExpertGemm{in, weight, up, {0, 3}, {0, 4}, GemmKind::group, ExpertWeight::gate_up},
+                {});
+    builder.add(dispatch, AllToAll{Group::block, in, in, {0, 0}, {0, 0}}, {});
+
+    const OpTimes times(made_up(), eps::DType::f32, "c.json");
+    const auto& ops = builder.plan().ops;
+    const auto seconds = [&](std::size_t op) { return times.seconds(ops[op], builder.plan()); };
+    CHECK(seconds(0) == approx(1e-6 + 64e-7));
+    CHECK(seconds(1) == approx(1e-6 + 64 * 12 * 4 * 1e-9));
+    CHECK(seconds(2) == approx(1e-6 + 54 * 2 * 16 * 4 * 2e-9));
+    CHECK(seconds(3) == approx(1e-6 + 54 * 2 * 16 * 4 * 1e-9));
+    CHECK(seconds(4) == approx(64 * 2e-6));
+    CHECK(seconds(5) == 0);
+}
+
+TEST_CASE("a dtype without times is refused") {
+    CHECK_THROWS_AS(OpTimes(made_up(), eps::DType::bf16, "c.json"), eps::Error);
+}
