@@ -183,17 +183,20 @@ void check_resources(const config::RunConfig& config, const backend::Prompts& pr
 std::string dry_run_text(const config::RunConfig& config, const std::vector<CaseGroup>& groups,
                          const Launch& launch) {
     const std::int64_t world_size = launch.world->size();
-    std::string text = fmt::format("{}: {} on {} ranks, {} tokens a pass; predicted, nothing was run\n",
-                                   config.name, config.model.name, world_size,
-                                   workload::Batch(config.workload.sequence_lengths).num_tokens());
-    for (const CaseGroup& group : groups)
+    std::string text = fmt::format(
+        "{}: {} on {} ranks, {} tokens a pass; predicted, nothing was run\n"
+        "memory: of all cases with the same placement and dtype together: they share weights and buffers\n",
+        config.name, config.model.name, world_size,
+        workload::Batch(config.workload.sequence_lengths).num_tokens());
+    for (const CaseGroup& group : groups) {
+        const PredictedMemory memory = predict_memory(group, *launch.kernels);
+        const auto all_memory =
+            gather_numbers(*launch.world, {memory.weights, memory.buffers, memory.loading});
         for (LiveCase* live : group) {
-            const PredictedMemory memory = predict_memory({live}, *launch.kernels);
-            const auto all_memory =
-                gather_numbers(*launch.world, {memory.weights, memory.buffers, memory.loading});
             const auto all_sent = gather_numbers(*launch.world, sent_bytes(*live));
             text += "\n" + case_text(config, *live, all_memory, all_sent, world_size);
         }
+    }
     return text;
 }
 
