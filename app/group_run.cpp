@@ -103,7 +103,10 @@ class GroupRun {
             std::ranges::sort(passes, {}, &std::pair<double, std::vector<trace::Span>>::first);
             const std::vector<trace::Span>& mine = passes[passes.size() / 2].second;
             const auto gathered = comm::gather_bytes(*launch_.world, 0, std::as_bytes(std::span(mine)));
-            CaseTrace trace{.case_name = live->config.name, .lanes = live->runner->plan().lanes, .spans = {}};
+            CaseTrace trace{.case_name = live->config.name,
+                            .link = live->result.link,
+                            .lanes = live->runner->plan().lanes,
+                            .spans = {}};
             for (const comm::Bytes& bytes : gathered) {
                 const std::size_t at = trace.spans.size();
                 trace.spans.resize(at + bytes.size() / sizeof(trace::Span));

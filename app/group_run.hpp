@@ -16,6 +16,7 @@ namespace eps {
 /// The traced pass of one case, all ranks, on rank 0: for the timeline.
 struct CaseTrace {
     std::string case_name;
+    std::string link;  // JSON text
     std::vector<plan::Lane> lanes;
     std::vector<trace::Span> spans;
 };

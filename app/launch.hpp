@@ -22,6 +22,7 @@ struct Launch {
     int threads = 1;               // of the compute lane
     std::int64_t cores_share = 1;  // cores this rank may count on
     bool cores_shared = false;     // more ranks than cores
+    bool one_clock = true;         // all ranks read the same clock
 
     bool speaks() const { return world->rank() == 0; }
 };

@@ -25,7 +25,8 @@ schedule::PassSetup pass_setup(const config::RunConfig& config, const LiveCase& 
             .schedule = live.config.schedule,
             .scope = config.scope,
             .dtype = live.config.dtype,
-            .forced_routing = forced_routing};
+            .forced_routing = forced_routing,
+            .link = live.config.link};
 }
 
 std::vector<std::unique_ptr<LiveCase>> make_cases(const config::RunConfig& config,

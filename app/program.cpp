@@ -11,6 +11,7 @@
 #include "comm/collectives.hpp"
 #include "comm/mpi.hpp"
 #include "comm/watchdog.hpp"
+#include "comm/wire.hpp"
 #include "report/environment.hpp"
 #include "report/report_file.hpp"
 #include "report/sha256.hpp"
@@ -103,6 +104,7 @@ class Program {
     Program(Launch launch, comm::MpiWorld& mpi, std::vector<std::string> argv)
         : launch_(std::move(launch)), mpi_(mpi), argv_(std::move(argv)), cpus_(report::allowed_cpus()) {
         share_cores(launch_, cpus_);
+        launch_.one_clock = comm::share_clock(*launch_.world);
     }
 
     Exit run() {
@@ -223,6 +225,7 @@ class Program {
         for (const CaseTrace& trace : traces_) {
             trace::Timeline& timeline = timelines.emplace_back();
             timeline.case_name = trace.case_name;
+            timeline.notes = fmt::format("\"link\": {}", trace.link);
             for (std::int64_t rank = 0; rank < launch_.world->size(); ++rank) {
                 trace::RankTrace& of_rank = timeline.ranks.emplace_back();
                 of_rank.host = mpi_.hosts()[static_cast<std::size_t>(rank)];

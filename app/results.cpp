@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 namespace eps {
 
@@ -60,10 +61,16 @@ report::Result describe_case(const config::RunConfig& config, const config::Case
     result.name = asked.name;
     result.params = asked.params;
     result.dtype = std::string(name_of(asked.dtype));
+    result.link = nlohmann::ordered_json::parse(asked.params).at("link").dump();
     result.tokens = std::accumulate(config.workload.sequence_lengths.begin(),
                                     config.workload.sequence_lengths.end(), std::int64_t{0});
     if (asked.schedule.oracle) result.flags.emplace_back("ORACLE");
     if (launch.cores_shared) result.notes.emplace_back("there are more ranks than cores: ranks share cores");
+    if (asked.link && !launch.one_clock)
+        result.notes.emplace_back(
+            "ranks have no common clock: on the emulated wire messages between hosts also take the time of "
+            "the "
+            "real transfer");
     if (launch.threads > launch.cores_share)
         result.invalid_reasons.push_back(
             fmt::format("{} compute threads a rank were asked for (OMP_NUM_THREADS), its share is {} cores",

@@ -129,7 +129,6 @@ void read_keys_not_built(ObjectReader& reader, const Strategy& strategy) {
         }
         reader.resolve(key, nullptr);
     }
-    read_link(reader);
 }
 
 Schedule read_schedule(ObjectReader& reader, const Strategy& strategy, const Placement& placement) {
@@ -179,6 +178,7 @@ Case read_case(const Combination& combination, const std::string& where, const s
     made.schedule = read_schedule(reader, strategy, placement);
     made.dtype = read_dtype(reader, defaults.dtype);
     read_keys_not_built(reader, strategy);
+    made.link = read_link(reader, defaults.link);
     made.params = params.dump();
     return made;
 }
@@ -188,7 +188,7 @@ std::string compact(const Placement& p) {
                        p.edp);
 }
 
-/// The strategy, then, sorted by key, what is not the strategy's default; the dtype always.
+/// The strategy, then, sorted by key, what is not the strategy's default; dtype and wire always.
 std::string name_of_case(const Case& made, const Json& params, const CaseDefaults& defaults) {
     Json bare = Json::object(), bare_params;
     const char* const what = made.strategy == kFree ? "placement" : "strategy";
@@ -196,9 +196,10 @@ std::string name_of_case(const Case& made, const Json& params, const CaseDefault
     read_case({bare, {}}, "", "", defaults, bare_params);
     std::map<std::string, std::string> parts;
     for (const auto& [key, value] : params.items())
-        if (key == "dtype" || value != bare_params.at(key))
+        if (key != "link" && (key == "dtype" || value != bare_params.at(key)))
             parts[key] = value.is_string() ? value.get<std::string>() : value.dump();
     if (made.strategy == kFree) parts["placement"] = compact(made.placement);
+    if (made.link) parts["link"] = fmt::format("{}GBps,{}us", made.link->gb_per_s, made.link->latency_us);
     std::string name = made.strategy;
     for (const auto& [key, value] : parts) name += fmt::format("/{}={}", key, value);
     return name;

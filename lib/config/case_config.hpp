@@ -11,6 +11,7 @@ struct CaseDefaults {
     std::int64_t world_size = 1;
     Scope scope = Scope::model;
     DType dtype = DType::f32;
+    std::optional<Link> link = {};
 };
 
 /// `list` is the value at /cases. A list under a key stands for one case per element; with several lists the

@@ -11,15 +11,20 @@ DType read_dtype(ObjectReader& reader, DType fallback) {
     return name == "f32" ? DType::f32 : DType::bf16;
 }
 
-void read_link(ObjectReader& reader) {
+std::optional<Link> read_link(ObjectReader& reader, const std::optional<Link>& fallback) {
+    std::optional<Link> link = reader.has("link") ? std::nullopt : fallback;
     if (reader.is_set("link")) {
-        ObjectReader link = reader.object("link", {"gb_per_s", "latency_us"});
-        constexpr double kSlowest = 1e-9, kFastest = 1e9;
-        link.number("gb_per_s", 20, kSlowest, kFastest);
-        link.number("latency_us", 5, 0, kFastest);
-        reader.refuse_not_built("link", "null");
+        ObjectReader numbers = reader.object("link", {"gb_per_s", "latency_us"});
+        constexpr double kSlowest = 1e-6, kFastest = 1e9, kLongest = 1e9;
+        const Link usual;
+        link = Link{numbers.number("gb_per_s", usual.gb_per_s, kSlowest, kFastest),
+                    numbers.number("latency_us", usual.latency_us, 0, kLongest)};
+    } else if (link) {
+        reader.resolve("link", Json{{"gb_per_s", link->gb_per_s}, {"latency_us", link->latency_us}});
+    } else {
+        reader.resolve("link", nullptr);
     }
-    reader.resolve("link", nullptr);
+    return link;
 }
 
 }  // namespace eps::config

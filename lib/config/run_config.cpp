@@ -77,7 +77,6 @@ void read_scope(ObjectReader& reader, RunConfig& run) {
 
 /// Known keys of later builds: nothing but their default is accepted.
 void read_keys_not_built(ObjectReader& reader, std::int64_t world_size) {
-    read_link(reader);
     if (reader.is_set("ranks") && reader.integer("ranks", world_size, 1) != world_size)
         reader.refuse_not_built("ranks", fmt::format("null, or {}, the ranks that were started", world_size));
     reader.resolve("ranks", nullptr);
@@ -140,11 +139,12 @@ RunConfig make_run_config(const std::string& config_text, const std::string& whe
     if (reader.choice("backend", "cpu", {"cpu", "cuda", "sim"}) != "cpu")
         reader.refuse_not_built("backend", "\"cpu\"");
     const DType dtype = read_dtype(reader, DType::f32);
+    const std::optional<Link> link = read_link(reader, std::nullopt);
     read_keys_not_built(reader, world_size);
     run.workload = read_workload(reader, run.scope, run.model);
     if (!reader.has("cases")) reader.refuse("cases", "a list of cases, for example [{\"strategy\": \"ep\"}]");
     Json cases;
-    run.cases = read_cases(reader.at("cases"), where, {world_size, run.scope, dtype}, cases);
+    run.cases = read_cases(reader.at("cases"), where, {world_size, run.scope, dtype, link}, cases);
     reader.resolve("cases", cases);
     run.measure = read_measure(reader);
     ObjectReader validate = reader.object("validate", {"kind"});

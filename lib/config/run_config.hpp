@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/dtype.hpp"
+#include "base/link.hpp"
 #include "model/spec.hpp"
 #include "placement/placement.hpp"
 #include "schedule/schedule.hpp"
@@ -42,6 +43,7 @@ struct Case {
     placement::Placement placement;
     schedule::Schedule schedule;
     DType dtype = DType::f32;
+    std::optional<Link> link;
 };
 
 struct Measure {

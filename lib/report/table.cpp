@@ -50,8 +50,8 @@ std::string cell_text(const Json& value) {
 std::string link_text(const std::string& link) {
     const Json value = Json::parse(link);
     if (!value.is_object()) return cell_text(value);
-    return fmt::format("{} GB/s {} us", value.value("gb_per_s", Json()).dump(),
-                       value.value("latency_us", Json()).dump());
+    return fmt::format("{} GB/s {} us", value.value("gb_per_s", kUnknown),
+                       value.value("latency_us", kUnknown));
 }
 
 // The case's parameters as the table shows them: what "auto" came to beside it, dtype and link as they took

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/dtype.hpp"
+#include "base/link.hpp"
 #include "base/range.hpp"
 #include "model/spec.hpp"
 #include "placement/placement.hpp"
@@ -12,6 +13,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace eps::schedule {
@@ -25,6 +27,7 @@ struct PassSetup {
     Scope scope = Scope::model;
     DType dtype = DType::f32;
     bool forced_routing = false;
+    std::optional<Link> link = {};  // the wire between ranks, where it is emulated or modelled
 };
 
 /// A pass's decoder layers: all, or for scope moe the first MoE layer alone.

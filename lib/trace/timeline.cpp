@@ -124,7 +124,8 @@ class Writer {
             for (const Span& span : trace.spans)
                 length_ns = std::max(length_ns, span.end_ns - trace.begin_ns);
         for (std::size_t rank = 0; rank < timeline.ranks.size(); ++rank) {
-            event(timeline.case_name, "case", static_cast<std::int64_t>(rank), kCaseTrack, 0, length_ns, "");
+            event(timeline.case_name, "case", static_cast<std::int64_t>(rank), kCaseTrack, 0, length_ns,
+                  timeline.notes);
             write_ops(timeline.ranks[rank], static_cast<std::int64_t>(rank));
         }
         pass_begin_ns_ += length_ns + kGapNs;

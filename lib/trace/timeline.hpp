@@ -24,6 +24,7 @@ struct RankTrace {
 /// One pass; element i of `ranks` is rank i.
 struct Timeline {
     std::string case_name;
+    std::string notes;  // members of a JSON object, shown as details of the case's event; may be empty
     std::vector<RankTrace> ranks;
 };
 

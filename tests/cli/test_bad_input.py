@@ -133,8 +133,10 @@ CONFIGS = {
     "a checkpoint's file for another scope": (
         but(scope="layer", workload={"tokens": "x"}),
         "/workload/tokens", 'expected "random"'),
-    "link": (but(link={"gb_per_s": 20}), "/link is", "not in this build"),
-    "link of a case": (but(cases=[{"strategy": "ep", "link": {"gb_per_s": 20}}]), "/cases/0/link is", "not in this build"),
+    "link": (but(link={"gb_per_s": 0}), "/link/gb_per_s is 0, expected a number"),
+    "link of a case": (
+        but(cases=[{"strategy": "ep", "link": [None, {"latency_us": -1}]}]),
+        "/cases/0/link/1/latency_us is -1, expected a number"),
     "calibration": (but(calibration="h200"), '/calibration is "h200"', "not in this build"),
     "ranks": (but(ranks=64), "/ranks is 64", "not in this build"),
     "backend of another build": (but(backend="cuda"), '/backend is "cuda"', "not in this build", '"cpu"'),

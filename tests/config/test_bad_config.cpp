@@ -206,21 +206,27 @@ TEST_CASE("names and paths") {
                   R"(run.json: /dump is "out.json", expected another path than that of the report)");
 }
 
+TEST_CASE("a wire is two numbers that can be") {
+    check("/link=20", R"(/link is 20, expected an object with the keys "gb_per_s" or "latency_us")");
+    check("/link/gb_per_s=0", "/link/gb_per_s is 0, expected a number from 1e-06 to 1e+09");
+    check(R"(/link={"gb_per_s": "fast"})",
+          R"(/link/gb_per_s is "fast", expected a number from 1e-06 to 1e+09)");
+    check(R"(/cases/0/link=[null, {"latency_us": -1}])",
+          "/cases/0/link/1/latency_us is -1, expected a number from 0 to 1e+09");
+    check(R"(/cases/0/link={"gbps": 1})",
+          R"(/cases/0/link/gbps is no known key, nearest: "gb_per_s"; expected "gb_per_s" or "latency_us")");
+}
+
 TEST_CASE("known keys that are not in this build") {
     const std::string middle = ", which is not in this build; expected ";
     check("/backend=cuda", R"(/backend is "cuda")" + middle + R"("cpu")");
     check("/backend=sim", R"(/backend is "sim")" + middle + R"("cpu")");
-    check(R"(/link={"gb_per_s": 20, "latency_us": 5})",
-          R"(/link is {"gb_per_s":20,"latency_us":5})" + middle + "null");
     check("/ranks=64", "/ranks is 64" + middle + "null, or 4, the ranks that were started");
     check("/calibration=h200", R"(/calibration is "h200")" + middle + "null");
     check("/cases/0/transport=copy_engine", R"(/cases/0/transport is "copy_engine")" + middle + R"("auto")");
     check("/cases/0/comm_ctas=16", "/cases/0/comm_ctas is 16" + middle + "null");
     check("/cases/0/gemm_sms=[null,116]", "/cases/0/gemm_sms/1 is 116" + middle + "null");
-    check(R"(/cases/0/link={})", "/cases/0/link is {}" + middle + "null");
     // Their types are checked before that.
-    check("/link=20", R"(/link is 20, expected an object with the keys "gb_per_s" or "latency_us")");
-    check("/link/gb_per_s=0", "/link/gb_per_s is 0, expected a number from 1e-09 to 1e+09");
     check("/ranks=0", "/ranks is 0, expected an integer from 1 up");
     check("/calibration=5", "/calibration is 5, expected a text that is not empty");
     check("/cases/0/comm_ctas=-1", "/cases/0/comm_ctas is -1, expected an integer from 1 up");

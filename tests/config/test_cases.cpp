@@ -50,6 +50,21 @@ TEST_CASE("params are the case's keys, defaults too") {
         "gemm_sms": null, "link": null})"));
 }
 
+TEST_CASE("every case says its wire, the run's or its own") {
+    const auto run =
+        config_of({R"(/link={"gb_per_s": 12.5})",
+                   R"(/cases=[{"strategy": "ep"}, {"strategy": "ep", "link": [null, {"latency_us": 0}]}])"});
+    REQUIRE(run.cases.size() == 3);
+    CHECK(run.cases[0].name == "ep/dtype=f32/link=12.5GBps,5us");
+    CHECK(run.cases[0].link == Link{12.5, 5});
+    CHECK(nlohmann::json::parse(run.cases[0].params)["link"] ==
+          nlohmann::json::parse(R"({"gb_per_s": 12.5, "latency_us": 5})"));
+    CHECK(run.cases[1].name == "ep/dtype=f32");
+    CHECK_FALSE(run.cases[1].link.has_value());
+    CHECK(run.cases[2].name == "ep/dtype=f32/link=20GBps,0us");
+    CHECK(nlohmann::json::parse(run.resolved)["link"]["latency_us"] == 5);
+}
+
 TEST_CASE("chunks are experts' chunks or micro-batches") {
     const auto cases = config_of({R"(/cases=[{"strategy": "eps"}, {"strategy": "eps_serial", "chunks": 100},
         {"strategy": "pp"}, {"strategy": "pp", "chunks": 7}])"})

@@ -21,7 +21,8 @@ void copy_rows(Rows from, Rows to) {
 }  // namespace
 
 CpuExecutor::CpuExecutor(const ExecutorSetup& setup, const placement::Placement& placement) : setup_(setup) {
-    comm::Communicator& world = *setup.world;
+    const std::unique_ptr<comm::Communicator> wired = comm::over_wire(setup.world->duplicate(), wire_);
+    comm::Communicator& world = *wired;
     const placement::Position position = placement::position_of(placement, world.rank());
     if (!placement.rows_replicated()) {
         dispatch_.communicator =
@@ -67,6 +68,7 @@ CpuExecutor::Storage& CpuExecutor::shared_storage(const plan::Buffer& buffer) {
 void CpuExecutor::bind(const plan::RankPlan& plan, const schedule::Tables& tables) {
     plan_ = &plan;
     tables_ = &tables;
+    wire_.use(tables.setup.link);
     Binding& binding = bindings_[&plan];
     bound_ = &binding;
     if (binding.runner == nullptr) {

@@ -8,6 +8,7 @@
 #include "backend/executor.hpp"
 #include "comm/communicator.hpp"
 #include "comm/progress.hpp"
+#include "comm/wire.hpp"
 #include "kernels/kernels.hpp"
 
 #include <atomic>
@@ -92,6 +93,7 @@ class CpuExecutor : public Executor {
     void rethrow() const;
 
     ExecutorSetup setup_;
+    comm::Wire wire_;  // under all lanes
     LaneComm dispatch_, combine_, tensor_, lower_boundary_, upper_boundary_;
     std::map<std::string, Storage> shared_;
     std::map<const plan::RankPlan*, Binding> bindings_;
