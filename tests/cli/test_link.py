@@ -71,7 +71,8 @@ def test_table_and_timeline_name_it(run):
     assert "link" in head.split()
     assert sum("0.05 GB/s 5000 us" in line for line in run.stdout.splitlines()) == 4
     cases = [event for event in run.timeline if event.get("cat") == "case" and event["pid"] == 0]
-    assert [event["args"]["link"] for event in cases] == [result["link"] for result in run.report["results"]]
+    assert {event["name"]: event["args"]["link"] for event in cases} == {
+        name: result["link"] for name, result in run.results().items()}
 
 
 def test_one_wire_for_all_stands_in_the_title(tmp_path):
