@@ -24,9 +24,10 @@ TEST_CASE("the quickstart shows every strategy") {
         config_of({}, 4, read_text_file(find_shipped("configs") + "/quickstart.json", Exit::usage));
     std::vector<std::string> names;
     for (const config::Case& made : run.cases) names.push_back(made.name);
-    CHECK(names == std::vector<std::string>{"ep/dtype=f32", "ep/dtype=f32/overlap=true", "dp/dtype=f32",
-                                            "tp/dtype=f32", "pp/dtype=f32", "tp_ep/dtype=f32",
-                                            "eps/chunks=1/dtype=f32", "eps/chunks=2/dtype=f32",
-                                            "eps/chunks=4/dtype=f32", "eps_serial/chunks=4/dtype=f32",
-                                            "eps/base=tp_ep/dtype=f32"});
+    CHECK(names == std::vector<std::string>{
+                       "ep/dtype=f32", "ep/dtype=f32/overlap=true", "dp/dtype=f32", "tp/dtype=f32",
+                       "pp/dtype=f32", "tp_ep/dtype=f32", "eps/chunks=1/dtype=f32", "eps/chunks=2/dtype=f32",
+                       "eps/chunks=4/dtype=f32", "eps_serial/chunks=4/dtype=f32", "eps/base=tp_ep/dtype=f32",
+                       "ep/dtype=f32/link=0.5GBps,20us/overlap=true",
+                       "eps/chunks=2/dtype=f32/link=0.5GBps,20us"});
 }
