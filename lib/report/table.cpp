@@ -1,5 +1,7 @@
 #include "report/table.hpp"
 
+#include "report/grid.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -20,12 +22,6 @@ using Json = nlohmann::ordered_json;
 constexpr std::array<std::string_view, 14> kKeyOrder = {
     "strategy", "base",   "placement", "chunks",    "gemm",     "dedup", "combine",
     "overlap",  "oracle", "transport", "comm_ctas", "gemm_sms", "dtype", "link"};
-
-struct Column {
-    std::string title;
-    bool right_aligned = false;
-    std::vector<std::string> cells;
-};
 
 // {"pp": 1, "attention": {"tp": 2}} as "tp=2": sizes of one say nothing.
 void append_leaves(std::string& text, const Json& object) {
@@ -92,13 +88,6 @@ std::vector<Column> param_columns(const std::vector<Result>& results) {
     return columns;
 }
 
-// Four digits or so: nobody reads more from a table.
-std::string rate_text(double value) {
-    if (!std::isfinite(value)) return "-";
-    const double size = std::abs(value);
-    return fmt::format("{:.{}f}", value, size >= 1000 ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : 3);
-}
-
 std::string interval_text(const Metric* rate) {
     if (rate == nullptr || rate->samples.empty()) return "-";
     if (rate->ci_low && rate->ci_high)
@@ -137,39 +126,6 @@ std::vector<Column> columns_of(const std::vector<Result>& results) {
     for (Column* column : {&rate, &interval, &speed, &exposed, &verdict})
         columns.push_back(std::move(*column));
     return columns;
-}
-
-std::string line_of(const std::vector<std::string>& cells, const std::vector<Column>& columns,
-                    const std::vector<std::size_t>& widths) {
-    std::string line;
-    for (std::size_t i = 0; i < columns.size(); ++i) {
-        if (i > 0) line += "  ";
-        const bool right = columns[i].right_aligned;
-        line +=
-            right ? fmt::format("{:>{}}", cells[i], widths[i]) : fmt::format("{:<{}}", cells[i], widths[i]);
-    }
-    line.erase(line.find_last_not_of(' ') + 1);
-    return line + "\n";
-}
-
-std::string grid_of(const std::vector<Result>& results) {
-    const std::vector<Column> columns = columns_of(results);
-    std::vector<std::size_t> widths;
-    std::vector<std::string> titles, rules;
-    for (const Column& column : columns) {
-        std::size_t width = column.title.size();
-        for (const std::string& cell : column.cells) width = std::max(width, cell.size());
-        widths.push_back(width);
-        titles.push_back(column.title);
-        rules.emplace_back(width, '-');
-    }
-    std::string text = line_of(titles, columns, widths) + line_of(rules, columns, widths);
-    for (std::size_t row = 0; row < results.size(); ++row) {
-        std::vector<std::string> cells;
-        for (const Column& column : columns) cells.push_back(column.cells[row]);
-        text += line_of(cells, columns, widths);
-    }
-    return text;
 }
 
 template <class T>
@@ -256,7 +212,7 @@ std::string remarks_of(const std::vector<Result>& results) {
 std::string to_table(const Report& report) {
     std::string text = title_of(report);
     if (report.results.empty()) return text + "no case finished\n";
-    text += "\n" + grid_of(report.results) + "\n";
+    text += "\n" + to_grid(columns_of(report.results)) + "\n";
     text +=
         "interval: of the median at 95 %, or min..max with fewer than 6 samples\n"
         "speed: against the first case of the same dtype and link\n"
