@@ -15,10 +15,8 @@ namespace {
 std::string failure_of(const std::function<void()>& work) {
     try {
         work();
-    } catch (const Error& error) {
-        return std::to_string(static_cast<int>(error.status())) + " " + error.what();
     } catch (const std::exception& error) {
-        return std::to_string(static_cast<int>(Exit::internal)) + " " + error.what();
+        return std::to_string(static_cast<int>(status_of(error))) + " " + error.what();
     }
     return "";
 }
@@ -30,6 +28,11 @@ std::string failure_of(const std::function<void()>& work) {
 }
 
 }  // namespace
+
+Exit status_of(const std::exception& error) {
+    const auto* known = dynamic_cast<const Error*>(&error);
+    return known != nullptr ? known->status() : Exit::internal;
+}
 
 void agree(comm::Communicator& world, const std::function<void()>& work) {
     const std::vector<std::string> all = comm::all_gather_strings(world, failure_of(work));
@@ -46,8 +49,7 @@ void on_first_rank(comm::Communicator& world, const std::function<void()>& work)
 }
 
 void end_run(comm::Communicator& world, const std::exception& error) {
-    const auto* known = dynamic_cast<const Error*>(&error);
-    const Exit status = known != nullptr ? known->status() : Exit::internal;
+    const Exit status = status_of(error);
     std::fprintf(stderr, "eps-bench: rank %ld: %s\n", static_cast<long>(world.rank()), error.what());
     std::fflush(stderr);
     world.abort(static_cast<int>(status));

@@ -8,6 +8,7 @@
 #include "kernels/kernels.hpp"
 
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <string>
 
@@ -26,6 +27,9 @@ struct Launch {
 
     bool speaks() const { return world->rank() == 0; }
 };
+
+/// The exit status that an exception asks for.
+Exit status_of(const std::exception& error);
 
 /// An error that every rank throws alike, so that one of them may speak for all.
 class AgreedError : public Error {

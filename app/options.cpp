@@ -115,6 +115,15 @@ std::vector<std::string> sets_of_flags(const std::vector<std::optional<std::stri
     return sets;
 }
 
+/// Flags of a run in front of a subcommand would be read and forgotten.
+void refuse_flags_before_subcommand(const CLI::App& app) {
+    for (const CLI::App* command : app.get_subcommands())
+        for (const CLI::Option* option : app.get_options())
+            if (option->count() > 0)
+                throw Error(Exit::usage, fmt::format("{} belongs to a run, not to {} (see --help)",
+                                                     option->get_name(), command->get_name()));
+}
+
 void check(const Options& options) {
     if (options.config_path.empty())
         throw Error(
@@ -141,6 +150,7 @@ Options parse_options(int argc, const char* const* argv) {
             ->group("Keys of the config");
     app.add_flag("--list", list, "print strategies, presets and scopes");
     app.add_flag("--version", version, "print the version");
+    const CompareCommand compare(app);
     try {
         app.parse(argc, argv);
     } catch (const CLI::CallForHelp&) {
@@ -149,6 +159,9 @@ Options parse_options(int argc, const char* const* argv) {
     } catch (const CLI::ParseError& error) {
         throw Error(Exit::usage, fmt::format("{} (see --help)", error.what()));
     }
+    refuse_flags_before_subcommand(app);
+    options.compare = compare.read();
+    if (options.compare) return options;
     if (version || list) {
         options.answer = version ? version_text() : list_text();
         return options;

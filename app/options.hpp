@@ -1,5 +1,8 @@
-// The command line. What concerns the run itself becomes overlays of the config; the rest are fields here.
+// The command line: a run, or a subcommand. What concerns the run itself becomes overlays of the config; the
+// rest are fields here.
 #pragma once
+
+#include "app/compare_options.hpp"
 
 #include <optional>
 #include <string>
@@ -8,6 +11,7 @@
 namespace eps {
 
 struct Options {
+    std::optional<CompareOptions> compare;  // a subcommand; the other fields belong to a run
     std::string config_path;
     std::vector<std::string> sets;  // "/json/pointer=value", applied in order: flags first, then every --set
     bool dry_run = false;           // print placement, memory, bytes and FLOPs; run nothing

@@ -1,5 +1,6 @@
 #include "app/program.hpp"
 
+#include "app/compare.hpp"
 #include "app/group_run.hpp"
 #include "app/options.hpp"
 #include "app/prediction.hpp"
@@ -272,19 +273,25 @@ Exit run_in_world(Launch launch, comm::MpiWorld& mpi, std::vector<std::string> a
     }
 }
 
+// What one process answers by itself, also where mpirun started several.
+std::optional<Exit> without_mpi(const Options& options) {
+    if (options.answer.empty() && !options.compare) return std::nullopt;
+    if (!first_rank_before_mpi()) return Exit::ok;
+    if (options.compare) return run_compare(*options.compare);
+    std::fputs(options.answer.c_str(), stdout);
+    return Exit::ok;
+}
+
 }  // namespace
 
 int run_program(int argc, char** argv, const kernels::Kernels& kernels) {
     Options options;
     try {
         options = parse_options(argc, argv);
-    } catch (const Error& error) {
+        if (const std::optional<Exit> status = without_mpi(options)) return static_cast<int>(*status);
+    } catch (const std::exception& error) {
         if (first_rank_before_mpi()) std::fprintf(stderr, "eps-bench: %s\n", error.what());
-        return static_cast<int>(error.status());
-    }
-    if (!options.answer.empty()) {
-        if (first_rank_before_mpi()) std::fputs(options.answer.c_str(), stdout);
-        return static_cast<int>(Exit::ok);
+        return static_cast<int>(status_of(error));
     }
     restart_with_quiet_threads(argv);
     comm::block_stop_signals();

@@ -105,6 +105,54 @@ TEST_CASE("questions are answered without a config") {
         CHECK_THAT(list, contains_text(name));
 }
 
+TEST_CASE("a comparison") {
+    const Options options = parse({"compare", "a.json", "b.json"});
+    REQUIRE(options.compare.has_value());
+    CHECK(options.answer.empty());
+    const eps::CompareOptions& plain = *options.compare;
+    CHECK(plain.base_path == "a.json");
+    CHECK(plain.new_path == "b.json");
+    CHECK(plain.threshold_percent == 3);
+    CHECK_FALSE(plain.fail_on_regression);
+    CHECK(plain.format == eps::CompareFormat::table);
+    CHECK_FALSE(plain.output_path.has_value());
+
+    const Options every = parse({"compare", "--threshold", "2.5%", "a.json", "--fail-on", "regression",
+                                 "--format=json", "b.json", "--output", "c.json", "--overwrite"});
+    REQUIRE(every.compare.has_value());
+    CHECK(every.compare->new_path == "b.json");
+    CHECK(every.compare->threshold_percent == 2.5);
+    CHECK(every.compare->fail_on_regression);
+    CHECK(every.compare->format == eps::CompareFormat::json);
+    CHECK(every.compare->output_path == "c.json");
+    CHECK(every.compare->overwrite);
+    CHECK(parse({"compare", "a", "b", "--format", "markdown"}).compare->format ==
+          eps::CompareFormat::markdown);
+    CHECK_THAT(parse({"compare", "--help"}).answer, contains_text("--fail-on"));
+}
+
+TEST_CASE("the word compare is a subcommand only where a command may stand") {
+    const Options run = parse({"--config", "run.json", "--name", "compare"});
+    CHECK_FALSE(run.compare.has_value());
+    CHECK(run.sets == Words{R"(/name="compare")"});
+    CHECK(parse({"compare", "compare", "compare"}).compare->base_path == "compare");
+}
+
+TEST_CASE("comparisons that are refused") {
+    check_refused({"compare"}, "BASE");
+    check_refused({"compare", "a.json"}, "NEW");
+    check_refused({"compare", "a.json", "b.json", "c.json"}, "c.json");
+    check_refused({"compare", "a.json", "b.json", "--config", "run.json"}, "--config");
+    check_refused({"--config", "run.json", "compare", "a.json", "b.json"},
+                  "--config belongs to a run, not to compare");
+    check_refused({"--list", "compare", "a.json", "b.json"}, "--list belongs to a run");
+    for (const char* bad : {"3", "0.03", "%", "", "-1%", "100%", "nan%", "inf%", "three%", "3%%", "3 %"})
+        check_refused({"compare", "a.json", "b.json", "--threshold", bad}, "--threshold is '");
+    check_refused({"compare", "a.json", "b.json", "--fail-on", "slower"}, "--fail-on is 'slower'");
+    check_refused({"compare", "a.json", "b.json", "--fail-on", ""}, "--fail-on is ''");
+    check_refused({"compare", "a.json", "b.json", "--format", "xml"}, "--format is 'xml'");
+}
+
 TEST_CASE("command lines that are refused") {
     check_refused(
         {}, "--config FILE is missing, for example: mpirun -n 4 eps-bench --config configs/quickstart.json");
