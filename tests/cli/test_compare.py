@@ -209,7 +209,8 @@ def without(key):
         (changed("/schema_version", 2), "new.json: /schema_version is 2, expected 1"),
         (without("results"), "new.json: /results is missing"),
         (changed("/results", []), "new.json: /results is empty"),
-        (changed("/results/3/metrics/tokens_per_second/median", None), "/results/3/metrics/tokens_per_second/median is null"),
+        (changed("/results/3/metrics/tokens_per_second/median", None),
+         "/results/3/metrics/tokens_per_second/median is null"),
         (changed("/run/config/workload/batch", 16), "of different work, which cannot be compared: "
          "/run/config/workload/batch is 8 and 16"),
         (changed("/run/config/scope", "moe"), '/run/config/scope is "model" and "moe"'),
