@@ -47,7 +47,7 @@ constexpr Flag kFlags[] = {
      "model: a checkpoint's folder (in place of the file's model)"},
     {"--layers", "/model/layers", FlagValue::as_set, "build the first N layers"},
     {"--scope", "/scope", FlagValue::text, "model, layer or moe"},
-    {"--backend", "/backend", FlagValue::text, "cpu"},
+    {"--backend", "/backend", FlagValue::text, "cpu, or sim: modelled"},
     {"--dtype", "/dtype", FlagValue::text, "f32 or bf16"},
     {"--batch", "/workload/batch", FlagValue::as_set, "sequences of the whole batch"},
     {"--sequence-length", "/workload/sequence_length", FlagValue::list,

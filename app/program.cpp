@@ -5,6 +5,7 @@
 #include "app/options.hpp"
 #include "app/prediction.hpp"
 #include "app/results.hpp"
+#include "app/simulation.hpp"
 #include "base/json.hpp"
 #include "base/output_path.hpp"
 #include "checkpoint/checkpoint.hpp"
@@ -112,6 +113,7 @@ class Program {
         const std::string utc = comm::broadcast_string(*launch_.world, 0, report::utc_now());
         read_config(utc);
         launch_.board->set_phase("preparation", comm::Patience::unlimited);
+        if (config_.backend == config::Backend::sim) return simulate(utc);
         agree(*launch_.world, [&] { prompts_ = make_prompts(config_); });
         agree(*launch_.world, [&] { open_weights(); });
         agree(*launch_.world, [&] { cases_ = make_cases(config_, *prompts_, launch_.world->rank()); });
@@ -156,6 +158,40 @@ class Program {
         source_ = config_.checkpoint_dir
                       ? checkpoint::open_checkpoint(*config_.checkpoint_dir, config_.model)
                       : checkpoint::synthetic_weights(config_.model, config_.workload.seed);
+    }
+
+    // On rank 0 alone; the others wait for its verdict.
+    Exit simulate(const std::string& utc) {
+        if (launch_.options.dry_run || launch_.options.plan)
+            throw AgreedError(Exit::usage,
+                              "--dry-run and --plan tell what ranks that were started would do; the backend "
+                              "\"sim\" only models them: leave it or the flag out");
+        report_ = start_report(config_, launch_, mpi_, argv_, utc, cpus_);
+        on_first_rank(*launch_.world, [&] {
+            if (!config_.calibration)
+                throw Error(Exit::usage,
+                            "the backend \"sim\" needs a calibration: name one of configs/calibrations, or "
+                            "a path");
+            calibration_ = named_calibration(*config_.calibration);
+        });
+        open_outputs();
+        on_first_rank(*launch_.world, [&] {
+            prompts_ = make_prompts(config_);
+            cases_ = make_cases(config_, *prompts_, 0);
+            Launch modelled = launch_;  // whose threads and cores are not those of this machine
+            modelled.threads = 1;
+            modelled.cores_shared = false;
+            for (const auto& live : cases_) {
+                live->result = describe_case(config_, live->config, modelled);
+                const cost::OpTimes times(calibration_, live->config.dtype, *config_.calibration);
+                traces_.push_back(simulate_case(config_, *prompts_, {&times, *config_.calibration}, *live));
+                conclude(live->result);
+                report_.results.push_back(live->result);
+                if (report_.results.size() == cases_.size()) report_.run.utc_end = report::utc_now();
+                file_->write(report_);
+            }
+        });
+        return finish();
     }
 
     Exit only_tell(const std::vector<CaseGroup>& groups) {
@@ -227,9 +263,11 @@ class Program {
             trace::Timeline& timeline = timelines.emplace_back();
             timeline.case_name = trace.case_name;
             timeline.notes = fmt::format("\"link\": {}", trace.link);
-            for (std::int64_t rank = 0; rank < launch_.world->size(); ++rank) {
+            const bool modelled = config_.backend == config::Backend::sim;
+            if (modelled) timeline.notes += ", \"modelled\": true";
+            for (std::int64_t rank = 0; rank < config_.num_ranks; ++rank) {
                 trace::RankTrace& of_rank = timeline.ranks.emplace_back();
-                of_rank.host = mpi_.hosts()[static_cast<std::size_t>(rank)];
+                of_rank.host = modelled ? "modelled" : mpi_.hosts()[static_cast<std::size_t>(rank)];
                 of_rank.lanes = trace.lanes;
                 for (const trace::Span& span : trace.spans)
                     if (span.rank == rank) of_rank.spans.push_back(span);
@@ -243,6 +281,7 @@ class Program {
     std::vector<std::string> argv_;
     std::vector<std::int64_t> cpus_;
     config::RunConfig config_;
+    cost::Calibration calibration_;  // backend sim
     std::unique_ptr<backend::Prompts> prompts_;
     std::unique_ptr<checkpoint::WeightSource> source_;
     std::vector<std::unique_ptr<LiveCase>> cases_;

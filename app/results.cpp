@@ -109,37 +109,38 @@ void add_measurement(const measure::StoppingRule& rule, const std::vector<double
     result.model.achieved = result.model.flops / result.metrics.back().median;
 }
 
-void add_ranks(comm::Communicator& world, const LiveCase& live, std::int64_t weight_bytes,
-               std::int64_t peak_bytes, report::Result& result) {
-    const schedule::Tables& tables = live.runner->tables();
-    const bool first_shard = tables.replicated ? tables.position.tp == 0 : tables.position.etp == 0;
-    const std::int64_t num_experts = tables.block.num_experts;
-    std::int64_t routed_rows = 0;
-    // (layer, expert) rows that this rank computes, once per etp group.
-    std::vector<std::int64_t> expert_rows(static_cast<std::size_t>(tables.spec().num_layers * num_experts));
-    for (const backend::GateCounts& gate : live.runner->counts()) {
-        const routing::CountsView counts = schedule::view_of(tables, gate.counts);
-        routed_rows += sum_of_rows(counts, tables.shards.experts);
-        for (std::int64_t e = tables.shards.experts.begin; e < tables.shards.experts.end && first_shard; ++e)
-            expert_rows[static_cast<std::size_t>(gate.layer * num_experts + e)] +=
-                sum_of_rows(counts, {e, e + 1});
-    }
-    std::int64_t tokens = 0;
-    for (const auto& batch : tables.micro_batches) tokens += batch.num_tokens();
+RankFigures figures_of(const schedule::Tables& tables, std::int64_t weight_bytes, std::int64_t peak_bytes) {
+    RankFigures figures{.tokens = 0,
+                        .routed_rows = 0,
+                        .weight_bytes = weight_bytes,
+                        .peak_bytes = peak_bytes,
+                        .expert_rows = {}};
+    for (const auto& batch : tables.micro_batches) figures.tokens += batch.num_tokens();
+    figures.expert_rows.resize(static_cast<std::size_t>(tables.spec().num_layers * tables.block.num_experts));
+    return figures;
+}
 
-    const auto ranks = gather_vector<std::int64_t>(world, {tokens, routed_rows, weight_bytes, peak_bytes});
-    const auto loads = gather_vector(world, expert_rows);
-    if (world.rank() != 0) return;
-    for (std::size_t rank = 0; rank < static_cast<std::size_t>(world.size()); ++rank) {
-        const std::int64_t* of_rank = ranks.data() + 4 * rank;
+void add_rows(const schedule::Tables& tables, std::int64_t layer, const routing::CountsView& counts,
+              RankFigures& figures) {
+    const bool first_shard = tables.replicated ? tables.position.tp == 0 : tables.position.etp == 0;
+    const Range experts = tables.shards.experts;
+    figures.routed_rows += sum_of_rows(counts, experts);
+    for (std::int64_t e = experts.begin; e < experts.end && first_shard; ++e)
+        figures.expert_rows[static_cast<std::size_t>(layer * tables.block.num_experts + e)] +=
+            sum_of_rows(counts, {e, e + 1});
+}
+
+void report_ranks(const std::vector<RankFigures>& ranks, const schedule::PassSetup& setup,
+                  report::Result& result) {
+    for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
         result.per_rank.push_back({.rank = static_cast<std::int64_t>(rank),
-                                   .tokens = of_rank[0],
-                                   .routed_rows = of_rank[1],
-                                   .weight_bytes = of_rank[2],
-                                   .peak_bytes = of_rank[3],
+                                   .tokens = ranks[rank].tokens,
+                                   .routed_rows = ranks[rank].routed_rows,
+                                   .weight_bytes = ranks[rank].weight_bytes,
+                                   .peak_bytes = ranks[rank].peak_bytes,
                                    .lanes = {},
                                    .exposed_seconds = 0});
-        result.load.rows_per_rank.push_back(of_rank[1]);
+        result.load.rows_per_rank.push_back(ranks[rank].routed_rows);
     }
     const auto ratio = [](std::int64_t most, std::int64_t total, std::size_t count) {
         return total == 0
@@ -151,14 +152,14 @@ void add_ranks(comm::Communicator& world, const LiveCase& live, std::int64_t wei
         ratio(*std::ranges::max_element(rows), std::accumulate(rows.begin(), rows.end(), std::int64_t{0}),
               rows.size());
     std::vector<std::int64_t> experts;  // of the layers that were routed
-    const std::size_t per_rank = expert_rows.size();
-    const Range layers = schedule::layers_of(tables.setup);
+    const Range layers = schedule::layers_of(setup);
+    const std::int64_t num_experts = setup.spec->n_routed_experts;
     for (std::int64_t layer = layers.begin; layer < layers.end; ++layer) {
-        if (!tables.spec().is_moe(layer)) continue;
+        if (!setup.spec->is_moe(layer)) continue;
         for (std::int64_t e = 0; e < num_experts; ++e) {
             std::int64_t total = 0;
-            for (std::size_t rank = 0; rank < rows.size(); ++rank)
-                total += loads[rank * per_rank + static_cast<std::size_t>(layer * num_experts + e)];
+            for (const RankFigures& rank : ranks)
+                total += rank.expert_rows[static_cast<std::size_t>(layer * num_experts + e)];
             experts.push_back(total);
         }
     }
@@ -168,6 +169,27 @@ void add_ranks(comm::Communicator& world, const LiveCase& live, std::int64_t wei
     result.load.expert_max_over_mean =
         ratio(result.load.expert_max_rows, std::accumulate(experts.begin(), experts.end(), std::int64_t{0}),
               experts.size());
+}
+
+void add_ranks(comm::Communicator& world, const LiveCase& live, std::int64_t weight_bytes,
+               std::int64_t peak_bytes, report::Result& result) {
+    const schedule::Tables& tables = live.runner->tables();
+    RankFigures mine = figures_of(tables, weight_bytes, peak_bytes);
+    for (const backend::GateCounts& gate : live.runner->counts())
+        add_rows(tables, gate.layer, schedule::view_of(tables, gate.counts), mine);
+
+    const auto numbers = gather_vector<std::int64_t>(
+        world, {mine.tokens, mine.routed_rows, mine.weight_bytes, mine.peak_bytes});
+    const auto loads = gather_vector(world, mine.expert_rows);
+    if (world.rank() != 0) return;
+    std::vector<RankFigures> ranks;
+    const auto per_rank = static_cast<std::ptrdiff_t>(mine.expert_rows.size());
+    for (std::ptrdiff_t rank = 0; rank < world.size(); ++rank) {
+        const std::int64_t* of_rank = numbers.data() + 4 * rank;
+        const auto rows = loads.begin() + per_rank * rank;
+        ranks.push_back({of_rank[0], of_rank[1], of_rank[2], of_rank[3], {rows, rows + per_rank}});
+    }
+    report_ranks(ranks, tables.setup, result);
 }
 
 void conclude(report::Result& result) {

@@ -24,7 +24,25 @@ void add_cost(const config::RunConfig& config, report::Result& result);
 void add_measurement(const measure::StoppingRule& rule, const std::vector<double>& seconds,
                      report::Result& result);
 
-/// Rows, memory and load of every rank. Collective; fills on rank 0.
+/// Rows and memory of one rank in one pass.
+struct RankFigures {
+    std::int64_t tokens = 0;
+    std::int64_t routed_rows = 0;
+    std::int64_t weight_bytes = 0;
+    std::int64_t peak_bytes = 0;
+    std::vector<std::int64_t> expert_rows;  // (layer, expert) rows that it computes, once per etp group
+};
+
+/// Without rows.
+RankFigures figures_of(const schedule::Tables& tables, std::int64_t weight_bytes, std::int64_t peak_bytes);
+/// Adds what a gate's counts give this rank.
+void add_rows(const schedule::Tables& tables, std::int64_t layer, const routing::CountsView& counts,
+              RankFigures& figures);
+/// Rows, memory and load of every rank, to the result.
+void report_ranks(const std::vector<RankFigures>& ranks, const schedule::PassSetup& setup,
+                  report::Result& result);
+
+/// The same, each rank giving its own. Collective; fills on rank 0.
 void add_ranks(comm::Communicator& world, const LiveCase& live, std::int64_t weight_bytes,
                std::int64_t peak_bytes, report::Result& result);
 

@@ -12,14 +12,10 @@ PassRunner::PassRunner(const schedule::PassSetup& setup, std::int64_t rank)
       lowering_(tables_, builder_),
       steps_(schedule::pass(tables_)) {
     const Range layers = schedule::layers_of(setup);
-    const std::int64_t num_sources = tables_.replicated ? 1 : tables_.block.num_ranks();
-    const std::int64_t fields = routing::num_count_fields(tables_.per_chunk);
     for (std::int64_t m = 0; m < std::ssize(tables_.micro_batches); ++m)
         for (std::int64_t layer = layers.begin; layer < layers.end; ++layer)
             if (setup.spec->is_moe(layer) && tables_.shards.layers.contains(layer))
-                counts_.push_back({layer, m,
-                                   std::vector<std::int32_t>(static_cast<std::size_t>(
-                                       num_sources * setup.spec->n_routed_experts * fields))});
+                counts_.push_back({layer, m, {}});
 }
 
 GateCounts& PassRunner::counts_of(const plan::Segment& segment) {
@@ -67,7 +63,9 @@ void PassRunner::await_counts(Executor& executor, const plan::Segment& segment) 
     executor.wait(writer);
     std::vector<std::int32_t>& counts = counts_of(segment).counts;
     const std::int64_t fields = routing::num_count_fields(tables_.per_chunk);
-    const std::int64_t rows = std::ssize(counts) / fields;
+    const std::int64_t num_sources = tables_.replicated ? 1 : tables_.block.num_ranks();
+    const std::int64_t rows = num_sources * tables_.spec().n_routed_experts;
+    counts.resize(static_cast<std::size_t>(rows * fields));  // once: the first pass is for validation
     executor.read({buffer, {0, rows}},
                   {reinterpret_cast<std::byte*>(counts.data()), DType::i32, rows, fields, fields});
 }

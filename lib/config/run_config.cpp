@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <array>
+#include <variant>
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
@@ -20,6 +21,7 @@ namespace eps::config {
 namespace {
 
 const std::vector<std::string> kScopes{"model", "layer", "moe"};
+const std::vector<std::string> kBackends{"cpu", "cuda", "sim"};
 const std::vector<std::string> kValidateKinds{"auto", "reference", "spot"};
 
 template <typename Enum>
@@ -75,16 +77,46 @@ void read_scope(ObjectReader& reader, RunConfig& run) {
                                           run.model.num_layers));
 }
 
-/// Known keys of later builds: nothing but their default is accepted.
-void read_keys_not_built(ObjectReader& reader, std::int64_t world_size) {
-    if (reader.is_set("ranks") && reader.integer("ranks", world_size, 1) != world_size)
-        reader.refuse_not_built("ranks", fmt::format("null, or {}, the ranks that were started", world_size));
-    reader.resolve("ranks", nullptr);
-    if (reader.is_set("calibration")) {
-        reader.text("calibration", "");
-        reader.refuse_not_built("calibration", "null");
+void read_backend(ObjectReader& reader, RunConfig& run) {
+    run.backend = read_enum(reader, "backend", Backend::cpu, kBackends);
+    if (run.backend == Backend::cuda) reader.refuse_not_built("backend", "\"cpu\" or \"sim\"");
+}
+
+/// Other ranks than those that were started can only be modelled.
+void read_ranks(ObjectReader& reader, std::int64_t world_size, RunConfig& run) {
+    constexpr std::int64_t kMostRanks = 65536;
+    run.num_ranks = world_size;
+    if (!reader.is_set("ranks")) {
+        reader.resolve("ranks", nullptr);
+        return;
     }
-    reader.resolve("calibration", nullptr);
+    run.num_ranks = reader.integer("ranks", world_size, 1, kMostRanks);
+    if (run.backend != Backend::sim && run.num_ranks != world_size)
+        reader.refuse_because("ranks",
+                              fmt::format("is {}, but {} were started; expected null, or the backend "
+                                          "\"sim\", which models any number",
+                                          run.num_ranks, world_size));
+}
+
+void read_calibration(ObjectReader& reader, RunConfig& run) {
+    if (reader.is_set("calibration")) {
+        run.calibration = reader.text("calibration", "");
+        if (run.backend != Backend::sim) reader.refuse_not_built("calibration", "null");
+    } else {
+        reader.resolve("calibration", nullptr);
+    }
+}
+
+/// On virtual clocks nothing is computed: no gate decides, no row can be dumped.
+void refuse_what_sim_lacks(const ObjectReader& reader, const RunConfig& run) {
+    if (run.backend != Backend::sim) return;
+    if (std::holds_alternative<GateRouting>(run.workload.routing) && run.model.first_moe_layer() >= 0)
+        refuse_at(
+            reader.where(), "/workload/routing/kind",
+            "is \"gate\", but the backend \"sim\" runs no gate; expected \"uniform\", \"zipf\", \"hot\" "
+            "or \"file\"");
+    if (run.dump_path)
+        reader.refuse_because("dump", "is not for the backend \"sim\", which computes no rows");
 }
 
 Measure read_measure(ObjectReader& config) {
@@ -136,20 +168,21 @@ RunConfig make_run_config(const std::string& config_text, const std::string& whe
     run.name = read_name(reader);
     read_model(reader, run);
     read_scope(reader, run);
-    if (reader.choice("backend", "cpu", {"cpu", "cuda", "sim"}) != "cpu")
-        reader.refuse_not_built("backend", "\"cpu\"");
-    const DType dtype = read_dtype(reader, DType::f32);
+    read_backend(reader, run);
+    const DType dtype = read_dtype(reader, run.backend == Backend::sim ? DType::bf16 : DType::f32);
     const std::optional<Link> link = read_link(reader, std::nullopt);
-    read_keys_not_built(reader, world_size);
+    read_ranks(reader, world_size, run);
+    read_calibration(reader, run);
     run.workload = read_workload(reader, run.scope, run.model);
     if (!reader.has("cases")) reader.refuse("cases", "a list of cases, for example [{\"strategy\": \"ep\"}]");
     Json cases;
-    run.cases = read_cases(reader.at("cases"), where, {world_size, run.scope, dtype, link}, cases);
+    run.cases = read_cases(reader.at("cases"), where, {run.num_ranks, run.scope, dtype, link}, cases);
     reader.resolve("cases", cases);
     run.measure = read_measure(reader);
     ObjectReader validate = reader.object("validate", {"kind"});
     run.validate = read_enum(validate, "kind", ValidateKind::automatic, kValidateKinds);
     read_outputs(reader, utc, run);
+    refuse_what_sim_lacks(reader, run);
     run.resolved = resolved.dump(2);
     return run;
 }

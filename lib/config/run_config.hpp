@@ -19,6 +19,8 @@ using schedule::Scope;
 /// "model", "layer" or "moe"
 std::string name_of(Scope scope);
 
+enum class Backend : std::uint8_t { cpu, cuda, sim };
+
 enum class ValidateKind : std::uint8_t { automatic, reference, spot };
 
 using workload::FileRouting;
@@ -59,6 +61,9 @@ struct RunConfig {
     model::ModelSpec model;
     std::optional<std::string> checkpoint_dir;  // empty: synthetic weights
     Scope scope = Scope::model;
+    Backend backend = Backend::cpu;
+    std::int64_t num_ranks = 1;              // started, or with the backend sim modelled
+    std::optional<std::string> calibration;  // a shipped one's name, or a path; empty: this machine's own
     Workload workload;
     std::vector<Case> cases;
     Measure measure;

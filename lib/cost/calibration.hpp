@@ -3,11 +3,13 @@
 #pragma once
 
 #include "base/dtype.hpp"
+#include "base/link.hpp"
 #include "cost/time_table.hpp"
 #include "plan/op.hpp"
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -84,6 +86,15 @@ struct ExchangeTimes {
     friend bool operator==(const ExchangeTimes&, const ExchangeTimes&) = default;
 };
 
+/// Ranks [i * ranks_per_host, (i + 1) * ranks_per_host) share a host; messages between hosts go over `wire`,
+/// of which each rank has one.
+struct Network {
+    std::int64_t ranks_per_host = 1;
+    Link wire;
+
+    friend bool operator==(const Network&, const Network&) = default;
+};
+
 struct Calibration {
     std::string about;  // where the figures come from, for people
     Measured measured;
@@ -96,6 +107,7 @@ struct Calibration {
 
     std::vector<ExchangeTimes> exchanges;  // per transport by ascending num_messages
     TimeTable copy;                        // a message to oneself, against its bytes
+    std::optional<Network> network;        // between hosts, where `exchanges` is inside one; only modelled
     // An exchange beside a GEMM: how many times as long it takes, and what the GEMM loses meanwhile, in
     // seconds per second of the exchange when alone.
     double exchange_slowdown = 1;

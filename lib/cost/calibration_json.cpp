@@ -84,6 +84,7 @@ Json body_of(const Calibration& c) {
               {"gemm_loss", c.gemm_loss},
               {"exchanges", Json::array()},
               {"copy", Json::object()},
+              {"network", nullptr},
               {"dtypes", Json::array()}};
     for (const ExchangeTimes& times : c.exchanges) {
         Json entry{{"transport", times.transport}, {"num_messages", times.num_messages}};
@@ -91,6 +92,10 @@ Json body_of(const Calibration& c) {
         made["exchanges"].push_back(std::move(entry));
     }
     put_table(made["copy"], "bytes", c.copy);
+    if (c.network)
+        made["network"] = {{"ranks_per_host", c.network->ranks_per_host},
+                           {"gb_per_s", c.network->wire.gb_per_s},
+                           {"latency_us", c.network->wire.latency_us}};
     for (const DTypeTimes& times : c.dtypes) made["dtypes"].push_back(json_of(times));
     return made;
 }
@@ -298,6 +303,12 @@ void read_body(Reader& reader, Calibration& made) {
     Reader copy = reader.object("copy");
     made.copy = copy.table("bytes");
     copy.done();
+    if (!reader.is_null("network")) {
+        Reader network = reader.object("network");
+        made.network = Network{network.count("ranks_per_host"),
+                               {network.number("gb_per_s", 1e-6), network.number("latency_us", 0)}};
+        network.done();
+    }
     reader.for_each("dtypes", [&](Reader& entry) { made.dtypes.push_back(read_dtype_times(entry)); });
 }
 

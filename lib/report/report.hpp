@@ -16,6 +16,7 @@ inline constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();  //
 
 /// Flags that the table knows; others are written as they are.
 inline constexpr const char* kNoisy = "NOISY";
+inline constexpr const char* kModelled = "MODELLED";  // no pass was run: times come from a calibration
 
 struct Build {
     std::string type;      // "Release"

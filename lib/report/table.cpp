@@ -105,8 +105,13 @@ std::string exposed_text(const Result& result) {
     return std::isfinite(hidden) ? fmt::format("{:.0f} %", 100 * (1 - hidden)) : "-";
 }
 
+bool is_modelled(const Result& result) {
+    return std::find(result.flags.begin(), result.flags.end(), kModelled) != result.flags.end();
+}
+
 std::string verdict_text(const Result& result) {
     if (!result.valid) return "INVALID";
+    if (is_modelled(result)) return kModelled;
     return std::find(result.flags.begin(), result.flags.end(), kNoisy) != result.flags.end() ? kNoisy
                                                                                              : "VALID";
 }
@@ -166,7 +171,10 @@ std::string title_of(const Report& report) {
         parts.push_back("link " + link_text(results.front().link));
     if (!results.empty() && all_same(results, &Result::tokens))
         parts.push_back(fmt::format("{} tokens", results.front().tokens));
-    if (!report.environment.ranks.empty()) parts.push_back(ranks_text(report.environment.ranks));
+    if (!results.empty() && is_modelled(results.front()))
+        parts.push_back(fmt::format("{} ranks, modelled", results.front().per_rank.size()));
+    else if (!report.environment.ranks.empty())
+        parts.push_back(ranks_text(report.environment.ranks));
     const std::string name = config.contains("name") ? cell_text(config["name"]) : "run";
     return fmt::format("{}: {}\n", name, fmt::join(parts, ", "));
 }
@@ -194,7 +202,7 @@ std::string remarks_of(const std::vector<Result>& results) {
             add_remark(remarks, "INVALID: " + reason, result.name);
     for (const Result& result : results)
         for (const std::string& flag : result.flags)
-            if (flag != kNoisy) add_remark(remarks, flag, result.name);
+            if (flag != kNoisy && flag != kModelled) add_remark(remarks, flag, result.name);
     for (const Result& result : results)
         for (const std::string& note : result.notes) add_remark(remarks, note, result.name);
     std::string text;
@@ -218,6 +226,8 @@ std::string to_table(const Report& report) {
         "speed: against the first case of the same dtype and link\n"
         "exposed: share of exchange time while compute idles\n"
         "NOISY: valid, but the interval is wider than asked for\n";
+    if (std::any_of(report.results.begin(), report.results.end(), is_modelled))
+        text += "MODELLED: nothing was run; times come from a calibration\n";
     text += remarks_of(report.results);
     if (report.run.interrupted) text += "interrupted: cases are missing\n";
     return text;

@@ -38,6 +38,8 @@ class Case:
     busy_seconds: float  # exchange lanes
     exposed_seconds: float
     phases: list[Phase]
+    ranks: int
+    modelled: bool
     label: str = ""  # set when all cases are known
 
 
@@ -133,6 +135,8 @@ def read_case(node, report):
         busy_seconds=communication["busy_seconds"].number(),
         exposed_seconds=communication["exposed_seconds"].number(),
         phases=[read_phase(phase) for phase in node["phases"]],
+        ranks=len(node["per_rank"].of(list)),
+        modelled="MODELLED" in node["flags"].of(list),
     )
 
 

@@ -138,9 +138,13 @@ CONFIGS = {
         but(cases=[{"strategy": "ep", "link": [None, {"latency_us": -1}]}]),
         "/cases/0/link/1/latency_us is -1, expected a number"),
     "calibration": (but(calibration="h200"), '/calibration is "h200"', "not in this build"),
-    "ranks": (but(ranks=64), "/ranks is 64", "not in this build"),
+    "ranks": (but(ranks=64), "/ranks is 64", "were started", 'the backend "sim"'),
     "backend of another build": (but(backend="cuda"), '/backend is "cuda"', "not in this build", '"cpu"'),
-    "simulator": (but(backend="sim"), '/backend is "sim"', "not in this build"),
+    "simulator with a gate": (but(backend="sim"), "/workload/routing/kind", 'the backend "sim" runs no gate'),
+    "simulator without times": (
+        but(backend="sim", workload={"routing": {"kind": "uniform"}}), "needs a calibration"),
+    "simulator with unknown times": (
+        but(backend="sim", workload={"routing": {"kind": "uniform"}}, calibration="h9000"), "h9000", "h200x4", "h800x8"),
     "transport": (but(cases=[{"strategy": "ep", "transport": "copy"}]), '/cases/0/transport is "copy"', "not in this build"),
     "comm_ctas": (
         but(cases=[{"strategy": "eps", "comm_ctas": [None, 8]}]),

@@ -98,6 +98,20 @@ def test_several_reports_are_told_apart(report, tmp_path):
     assert "Time against chunks: slow link" in texts_of(tmp_path / "chunks.svg")
 
 
+def test_reports_of_several_numbers_of_ranks_show_how_throughput_scales(tmp_path):
+    paths = []
+    for ranks in 2, 8, 64:
+        document = made_up_reports.report(f"{ranks} ranks", 2 / ranks)
+        for result in document["results"]:
+            result["per_rank"] = [{**result["per_rank"][0], "rank": rank} for rank in range(ranks)]
+            result["flags"] = ["MODELLED"]
+        paths.append(tmp_path / f"{ranks}.json")
+        paths[-1].write_text(json.dumps(document))
+    assert plot(*paths, "--out", tmp_path, "--format", "svg").returncode == 0
+    texts = texts_of(tmp_path / "scaling.svg")
+    assert {"Scaling", "2", "8", "64", "ranks, modelled", "in proportion", "eps_serial chunks 4"} <= set(texts)
+
+
 def test_pictures_lie_beside_the_report_unless_told_otherwise(report):
     done = plot(report, "--format", "png")
     assert done.returncode == 0

@@ -206,6 +206,27 @@ TEST_CASE("names and paths") {
                   R"(run.json: /dump is "out.json", expected another path than that of the report)");
 }
 
+TEST_CASE("other ranks than those that were started are only modelled, and nothing modelled is computed") {
+    check("/ranks=64",
+          R"(/ranks is 64, but 4 were started; expected null, or the backend "sim", which models any number)");
+    const std::vector<std::string> sim{"/backend=sim", "/calibration=h800x8", "/ranks=64"};
+    const auto with = [&](const std::string& set) {
+        std::vector<std::string> sets = sim;
+        sets.push_back(set);
+        return sets;
+    };
+    check_refused(sim, R"(run.json: /workload/routing/kind is "gate", but the backend "sim" runs no gate; )"
+                       R"(expected "uniform", "zipf", "hot" or "file")");
+    const auto run = config_of(with("/workload/routing/kind=uniform"));
+    CHECK(run.num_ranks == 64);
+    CHECK(run.cases[0].placement.ep == 64);
+    CHECK(run.cases[0].dtype == DType::bf16);
+    CHECK(run.calibration == "h800x8");
+    std::vector<std::string> dumped = with("/workload/routing/kind=uniform");
+    dumped.push_back("/dump=x");
+    check_refused(dumped, R"(run.json: /dump is not for the backend "sim", which computes no rows)");
+}
+
 TEST_CASE("a wire is two numbers that can be") {
     check("/link=20", R"(/link is 20, expected an object with the keys "gb_per_s" or "latency_us")");
     check("/link/gb_per_s=0", "/link/gb_per_s is 0, expected a number from 1e-06 to 1e+09");
@@ -219,15 +240,13 @@ TEST_CASE("a wire is two numbers that can be") {
 
 TEST_CASE("known keys that are not in this build") {
     const std::string middle = ", which is not in this build; expected ";
-    check("/backend=cuda", R"(/backend is "cuda")" + middle + R"("cpu")");
-    check("/backend=sim", R"(/backend is "sim")" + middle + R"("cpu")");
-    check("/ranks=64", "/ranks is 64" + middle + "null, or 4, the ranks that were started");
+    check("/backend=cuda", R"(/backend is "cuda")" + middle + R"("cpu" or "sim")");
     check("/calibration=h200", R"(/calibration is "h200")" + middle + "null");
     check("/cases/0/transport=copy_engine", R"(/cases/0/transport is "copy_engine")" + middle + R"("auto")");
     check("/cases/0/comm_ctas=16", "/cases/0/comm_ctas is 16" + middle + "null");
     check("/cases/0/gemm_sms=[null,116]", "/cases/0/gemm_sms/1 is 116" + middle + "null");
     // Their types are checked before that.
-    check("/ranks=0", "/ranks is 0, expected an integer from 1 up");
+    check("/ranks=0", "/ranks is 0, expected an integer from 1 to 65536");
     check("/calibration=5", "/calibration is 5, expected a text that is not empty");
     check("/cases/0/comm_ctas=-1", "/cases/0/comm_ctas is -1, expected an integer from 1 up");
     check("/cases/0/transport=5", "/cases/0/transport is 5, expected a text that is not empty");
