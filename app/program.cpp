@@ -167,13 +167,8 @@ class Program {
                               "--dry-run and --plan tell what ranks that were started would do; the backend "
                               "\"sim\" only models them: leave it or the flag out");
         report_ = start_report(config_, launch_, mpi_, argv_, utc, cpus_);
-        on_first_rank(*launch_.world, [&] {
-            if (!config_.calibration)
-                throw Error(Exit::usage,
-                            "the backend \"sim\" needs a calibration: name one of configs/calibrations, or "
-                            "a path");
-            calibration_ = named_calibration(*config_.calibration);
-        });
+        on_first_rank(*launch_.world,
+                      [&] { calibration_ = named_calibration(config_, launch_.options.config_path); });
         open_outputs();
         on_first_rank(*launch_.world, [&] {
             prompts_ = make_prompts(config_);

@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace eps {
 
@@ -147,18 +148,20 @@ CaseTrace simulate_case(const config::RunConfig& config, const backend::Prompts&
     return std::move(simulated.trace);
 }
 
-cost::Calibration named_calibration(const std::string& name) {
+cost::Calibration named_calibration(const config::RunConfig& config, const std::string& where) {
+    const std::string expected =
+        fmt::format("one of {} (shipped), or a path", fmt::join(shipped_names("configs/calibrations"), ", "));
+    if (!config.calibration)
+        throw Error(
+            Exit::usage,
+            fmt::format("{}: /calibration is missing: the backend \"sim\" needs times of ops; expected {}",
+                        where, expected));
+    const std::string& name = *config.calibration;
     const bool is_path = name.find('/') != std::string::npos || name.ends_with(".json");
     const std::string path = is_path ? name : find_shipped("configs/calibrations") + "/" + name + ".json";
-    if (!std::filesystem::exists(path)) {
-        std::string known;
-        for (const auto& entry : std::filesystem::directory_iterator(find_shipped("configs/calibrations")))
-            known += " " + entry.path().stem().string();
-        throw Error(Exit::usage,
-                    fmt::format("calibration \"{}\": there is no {}; shipped ones are{}, anything else is "
-                                "a path",
-                                name, path, known));
-    }
+    if (!std::filesystem::exists(path))
+        throw Error(Exit::usage, fmt::format("{}: /calibration is \"{}\", which is not there; expected {}",
+                                             where, name, expected));
     return cost::read_calibration(read_text_file(path, Exit::usage), path);
 }
 

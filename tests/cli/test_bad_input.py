@@ -142,9 +142,10 @@ CONFIGS = {
     "backend of another build": (but(backend="cuda"), '/backend is "cuda"', "not in this build", '"cpu"'),
     "simulator with a gate": (but(backend="sim"), "/workload/routing/kind", 'the backend "sim" runs no gate'),
     "simulator without times": (
-        but(backend="sim", workload={"routing": {"kind": "uniform"}}), "needs a calibration"),
+        but(backend="sim", workload={"routing": {"kind": "uniform"}}), "/calibration is missing", "h800x8"),
     "simulator with unknown times": (
-        but(backend="sim", workload={"routing": {"kind": "uniform"}}, calibration="h9000"), "h9000", "h200x4", "h800x8"),
+        but(backend="sim", workload={"routing": {"kind": "uniform"}}, calibration="h9000"),
+        '/calibration is "h9000"', "h200x4, h800x8"),
     "transport": (but(cases=[{"strategy": "ep", "transport": "copy"}]), '/cases/0/transport is "copy"', "not in this build"),
     "comm_ctas": (
         but(cases=[{"strategy": "eps", "comm_ctas": [None, 8]}]),

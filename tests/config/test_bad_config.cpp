@@ -207,8 +207,9 @@ TEST_CASE("names and paths") {
 }
 
 TEST_CASE("other ranks than those that were started are only modelled, and nothing modelled is computed") {
-    check("/ranks=64",
-          R"(/ranks is 64, but 4 were started; expected null, or the backend "sim", which models any number)");
+    check(
+        "/ranks=64",
+        R"(/ranks is 64, but 4 were started; expected null, or the backend "sim", which models any number)");
     const std::vector<std::string> sim{"/backend=sim", "/calibration=h800x8", "/ranks=64"};
     const auto with = [&](const std::string& set) {
         std::vector<std::string> sets = sim;
