@@ -40,7 +40,8 @@ struct Lane {
     double until_s = 0;
     double work_s = 0;  // left, at full speed
     double rate = 1;
-    double sums_s = 0;  // work after the exchange: the sums of a reduce-scatter
+    double slowdown = 1;  // beside the compute lane
+    double sums_s = 0;    // work after the exchange: the sums of a reduce-scatter
     Meeting* meeting = nullptr;
 
     const plan::Op* head() const { return next < ops.size() ? ops[next] : nullptr; }
@@ -197,6 +198,7 @@ class Simulation {
         lane.begin_s = now_s;
         lane.sums_s = 0;
         lane.work_s = seconds;
+        lane.slowdown = lane.exchange ? overheads_.exchange_slowdown : 1;
         lane.phase = Phase::working;
         if (members_of(pass_, {rank_idx, &op}).empty()) return;
         const Meetings::Arrival arrival = meetings_.arrive({rank_idx, &op}, nanoseconds(now_s));
@@ -242,13 +244,16 @@ class Simulation {
         };
         const std::int64_t exchanging = at_work(true);
         const bool together = exchanging > 0 && at_work(false) > 0;
-        const double exchange_rate = together ? 1 / overheads_.exchange_slowdown : 1;
+        double exchanged = 0;  // seconds of exchange work a second
+        for (Lane& lane : rank.lanes) {
+            if (!lane.exchange || lane.phase != Phase::working) continue;
+            lane.rate = (together ? 1 / lane.slowdown : 1) / static_cast<double>(exchanging);
+            exchanged += lane.rate;
+        }
         constexpr double kSlowest = 0.01;
         for (Lane& lane : rank.lanes)
-            lane.rate = lane.exchange
-                            ? exchange_rate / static_cast<double>(std::max<std::int64_t>(1, exchanging))
-                        : together ? std::max(kSlowest, 1 - overheads_.gemm_loss * exchange_rate)
-                                   : 1;
+            if (!lane.exchange)
+                lane.rate = std::max(kSlowest, 1 - overheads_.gemm_loss * (together ? exchanged : 0));
     }
 
     const plan::PassUnderCheck& pass_;
