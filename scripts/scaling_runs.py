@@ -31,7 +31,7 @@ def main():
         config["report"] = str(arguments.folder / f"{ranks:04}-ranks.json")
         path = arguments.folder / f"{ranks:04}-ranks.config"
         path.write_text(json.dumps(config))
-        subprocess.run([arguments.bench.resolve(), "--config", path, "--overwrite"], check=True)
+        subprocess.run([str(arguments.bench), "--config", path, "--overwrite"], check=True)
         path.unlink()
 
 
