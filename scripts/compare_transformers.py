@@ -22,7 +22,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PRESET = ROOT / "configs/models/deepseek-v2-lite.json"
 LAYERS, LENGTH = 2, 512
-TURNS, PASSES = 5, 5  # of each side; passes a turn
+TURNS, PASSES = 3, 6  # of each side; passes a turn
 SETTINGS = [  # ranks of eps-bench, sequences, dtype, the ratio asked for
     (1, 1, "f32", 2.0),
     (1, 1, "bf16", 1.3),
