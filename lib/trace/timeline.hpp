@@ -24,8 +24,8 @@ struct RankTrace {
 /// One pass; element i of `ranks` is rank i.
 struct Timeline {
     std::string case_name;
-    std::string notes;  // members of a JSON object, shown as details of the case's event; may be empty
-    std::vector<RankTrace> ranks;
+    std::string notes = {};  // members of a JSON object, shown as details of the case's event; may be empty
+    std::vector<RankTrace> ranks = {};
 };
 
 /// The document: of each process the tracks "case" and the lanes of all passes, in the order in which they
