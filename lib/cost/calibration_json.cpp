@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -165,10 +166,12 @@ class Reader {
             refuse(key, "an integer from 1");
         return found.get<std::int64_t>();
     }
-    double number(const std::string& key, double least) {
+    double number(const std::string& key, double least, double most = std::numeric_limits<double>::max()) {
         const auto& found = get(key);
-        if (!found.is_number() || !(found.get<double>() >= least))
-            refuse(key, fmt::format("a number from {}", least));
+        if (!found.is_number() || !(found.get<double>() >= least && found.get<double>() <= most))
+            refuse(key, most < std::numeric_limits<double>::max()
+                            ? fmt::format("a number from {:g} to {:g}", least, most)
+                            : fmt::format("a number from {}", least));
         return found.get<double>();
     }
     bool boolean(const std::string& key) {
@@ -299,6 +302,10 @@ void read_body(Reader& reader, Calibration& made) {
     reader.for_each("exchanges", [&](Reader& entry) {
         made.exchanges.push_back(
             {entry.text("transport"), entry.count("num_messages"), entry.table("bytes")});
+        const auto& all = made.exchanges;
+        if (all.size() > 1 && all[all.size() - 2].transport == all.back().transport &&
+            all[all.size() - 2].num_messages >= all.back().num_messages)
+            entry.refuse("num_messages", "more than in the entry before it");
     });
     Reader copy = reader.object("copy");
     made.copy = copy.table("bytes");
@@ -306,7 +313,7 @@ void read_body(Reader& reader, Calibration& made) {
     if (!reader.is_null("network")) {
         Reader network = reader.object("network");
         made.network = Network{network.count("ranks_per_host"),
-                               {network.number("gb_per_s", 1e-6), network.number("latency_us", 0)}};
+                               {network.number("gb_per_s", 1e-6, 1e9), network.number("latency_us", 0, 1e9)}};
         network.done();
     }
     reader.for_each("dtypes", [&](Reader& entry) { made.dtypes.push_back(read_dtype_times(entry)); });

@@ -125,6 +125,10 @@ OpTimes::OpTimes(const Calibration& calibration, DType dtype, const std::string&
         throw Error(Exit::usage,
                     fmt::format("{}: has no times of dtype {}: calibrate for it", where, name_of(dtype)));
     dtype_idx_ = static_cast<std::size_t>(found - calibration.dtypes.data());
+    if (std::ranges::all_of(found->gemms, [](const GemmTimes& gemm) {
+            return gemm.by_rows.sizes.empty() && gemm.experts.empty();
+        }))
+        throw Error(Exit::usage, fmt::format("{}: has no times of GEMMs of dtype {}", where, name_of(dtype)));
     if (calibration.exchanges.empty() || calibration.copy.sizes.empty())
         throw Error(Exit::usage, fmt::format("{}: has no times of exchanges", where));
 }

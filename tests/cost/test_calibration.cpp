@@ -69,6 +69,11 @@ TEST_CASE("what is no calibration is refused in one line that says where") {
     CHECK(hint("\"swiglu\"", "\"swish\"").find("there is no op of that name") != std::string::npos);
     CHECK(hint("[1.0,4.0,", "[4.0,1.0,").find("expected numbers that ascend") != std::string::npos);
     CHECK(hint("[1.0,4.0,", "[4.0,").find("numbers, one for each of /bytes") != std::string::npos);
+    CHECK(hint("\"num_messages\": 3", "\"num_messages\": 1") ==
+          "c.json: /exchanges/1/num_messages is 1, expected more than in the entry before it");
+    CHECK(hint("\"network\": null",
+               "\"network\": {\"ranks_per_host\": 8, \"gb_per_s\": 1, \"latency_us\": 1e300}") ==
+          "c.json: /network/latency_us is 1e+300, expected a number from 0 to 1e+09");
     CHECK(hint("\"about\": \"made up\"", "\"about\": \"touched up\"").find("/hash is ") != std::string::npos);
     CHECK(hint("\"about\"", "\"abut\": 1, \"about\"").find("/abut is not a key") != std::string::npos);
 }

@@ -85,4 +85,7 @@ TEST_CASE("ops of a plan: by their rows and their lane") {
 
 TEST_CASE("a dtype without times is refused") {
     CHECK_THROWS_AS(OpTimes(made_up(), eps::DType::bf16, "c.json"), eps::Error);
+    Calibration without_gemms = made_up();
+    without_gemms.dtypes[0].gemms.clear();
+    CHECK_THROWS_AS(OpTimes(without_gemms, eps::DType::f32, "c.json"), eps::Error);
 }

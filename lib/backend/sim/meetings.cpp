@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 namespace eps::backend::sim {
 
@@ -42,10 +43,9 @@ Meetings::Arrival Meetings::arrive(plan::RankOp op, std::int64_t now_ns) {
     Meeting::Member& me = meeting.of(op.rank);
     me.wire_end_ns = std::max(me.wire_end_ns, now_ns);
     for (const Parcel& parcel : traffic.sends) {
-        const Wires::Times times = wires_.carry(op.rank, parcel.rank, parcel.bytes, now_ns);
-        me.wire_end_ns = std::max(me.wire_end_ns, times.left_ns);
-        Meeting::Member& receiver = meeting.of(parcel.rank);
-        receiver.wire_end_ns = std::max(receiver.wire_end_ns, times.arrived_ns);
+        const Wires::Departure departure = wires_.leave(op.rank, parcel.rank, parcel.bytes, now_ns);
+        me.wire_end_ns = std::max(me.wire_end_ns, departure.left_ns + departure.duration_ns);
+        meeting.of(parcel.rank).incoming.push_back({op.rank, departure});
     }
 
     std::vector<std::int64_t> peers;
@@ -59,9 +59,11 @@ Meetings::Arrival Meetings::arrive(plan::RankOp op, std::int64_t now_ns) {
         if (!peer.here) {
             ++me.num_missing;
         } else if (--peer.num_missing == 0) {
+            receive(peer, rank);
             arrival.peers.push_back(rank);
         }
     }
+    if (me.num_missing == 0) receive(me, op.rank);
 
     for (auto* parcels : {&traffic.sends, &traffic.receives}) {
         std::erase_if(*parcels, [&](const Parcel& p) { return wires_.between_hosts(op.rank, p.rank); });
@@ -69,6 +71,15 @@ Meetings::Arrival Meetings::arrive(plan::RankOp op, std::int64_t now_ns) {
         arrival.num_messages = std::max(arrival.num_messages, std::ssize(*parcels));
     }
     return arrival;
+}
+
+void Meetings::receive(Meeting::Member& member, std::int64_t rank) {
+    std::ranges::sort(member.incoming, {},
+                      [](const Meeting::Incoming& i) { return std::pair(i.departure.left_ns, i.from); });
+    for (const Meeting::Incoming& incoming : member.incoming)
+        member.wire_end_ns =
+            std::max(member.wire_end_ns, wires_.arrive(incoming.from, rank, incoming.departure));
+    member.incoming = {};
 }
 
 }  // namespace eps::backend::sim

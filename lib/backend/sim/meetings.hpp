@@ -15,10 +15,15 @@ namespace eps::backend::sim {
 
 /// One exchange: an op of each member.
 struct Meeting {
+    struct Incoming {
+        std::int64_t from;
+        Wires::Departure departure;
+    };
     struct Member {
         bool here = false;
-        std::int64_t num_missing = 0;  // of those it exchanges messages with
-        std::int64_t wire_end_ns = 0;  // its sends have left, its receives have arrived
+        std::int64_t num_missing = 0;    // of those it exchanges messages with
+        std::int64_t wire_end_ns = 0;    // its sends have left, its receives have arrived
+        std::vector<Incoming> incoming;  // not yet received: it is not here, or waits for others
     };
     std::vector<std::int64_t> ranks;  // of the world
     std::vector<Member> members;      // beside them
@@ -43,6 +48,9 @@ class Meetings {
     Arrival arrive(plan::RankOp op, std::int64_t now_ns);
 
   private:
+    // As on the emulated wire: once all are here, in the order in which they left.
+    void receive(Meeting::Member& member, std::int64_t rank);
+
     // First and last member, lane ("" between two stages), rank: how many of these have come.
     using Series = std::tuple<std::int64_t, std::int64_t, std::string>;
 

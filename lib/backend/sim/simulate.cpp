@@ -19,6 +19,12 @@ constexpr double kNever = std::numeric_limits<double>::infinity();
 constexpr double kNoTime = 1e-12;  // seconds
 
 std::int64_t nanoseconds(double seconds) {
+    constexpr double kMost_s = 9e9;  // what 64 bits hold
+    if (!(seconds < kMost_s))
+        throw Error(Exit::usage,
+                    fmt::format("simulation: a pass of more than {:g} s cannot be told: check the "
+                                "times of the calibration and of the link",
+                                kMost_s));
     return std::llround(seconds * 1e9);
 }
 
@@ -164,7 +170,8 @@ class Simulation {
                 lane.phase = Phase::working;
                 return true;
             case Phase::working:
-                if (lane.work_s > kNoTime) return false;
+                // What is left may be less than this late a clock can tell.
+                if (lane.work_s > kNoTime && rank.now_s + lane.work_s / lane.rate > rank.now_s) return false;
                 leave_work(rank_idx, lane);
                 return true;
             case Phase::waiting:

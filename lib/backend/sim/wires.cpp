@@ -14,15 +14,25 @@ bool Wires::between_hosts(std::int64_t a, std::int64_t b) const {
     return network_ && a / network_->ranks_per_host != b / network_->ranks_per_host;
 }
 
-Wires::Times Wires::carry(std::int64_t from, std::int64_t to, std::int64_t bytes, std::int64_t now_ns) {
-    const bool outside = between_hosts(from, to);
-    if (!outside && !link_) return {now_ns, now_ns};
-    const Link& link = outside ? network_->wire : *link_;
-    std::vector<Port>& ports = outside ? outside_ : inside_;
-    const std::int64_t duration_ns = link.duration_ns(bytes);
-    const std::int64_t left_ns = ports[at(from)].out.reserve(now_ns, duration_ns);
-    const std::int64_t came_ns = ports[at(to)].in.reserve(left_ns + link.latency_ns(), duration_ns);
-    return {left_ns + duration_ns, came_ns + duration_ns};
+const Link* Wires::link_between(std::int64_t from, std::int64_t to) const {
+    if (between_hosts(from, to)) return &network_->wire;
+    return link_ ? &*link_ : nullptr;
+}
+
+Wires::Departure Wires::leave(std::int64_t from, std::int64_t to, std::int64_t bytes, std::int64_t now_ns) {
+    const Link* link = link_between(from, to);
+    if (link == nullptr) return {now_ns, 0};
+    Port& port = (between_hosts(from, to) ? outside_ : inside_)[at(from)];
+    const std::int64_t duration_ns = link->duration_ns(bytes);
+    return {port.out.reserve(now_ns, duration_ns), duration_ns};
+}
+
+std::int64_t Wires::arrive(std::int64_t from, std::int64_t to, Departure departure) {
+    const Link* link = link_between(from, to);
+    if (link == nullptr) return departure.left_ns;
+    Port& port = (between_hosts(from, to) ? outside_ : inside_)[at(to)];
+    return port.in.reserve(departure.left_ns + link->latency_ns(), departure.duration_ns) +
+           departure.duration_ns;
 }
 
 }  // namespace eps::backend::sim

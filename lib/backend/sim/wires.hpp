@@ -17,17 +17,22 @@ class Wires {
     /// Whether a message between them takes its time from a wire alone: it leaves the host.
     bool between_hosts(std::int64_t a, std::int64_t b) const;
 
-    struct Times {
-        std::int64_t left_ns;     // the last byte, from the sender
-        std::int64_t arrived_ns;  // the last byte, at the receiver
+    /// When a message that is posted at `now_ns` leaves (its first byte), and how long it keeps a wire busy;
+    /// without a wire it takes no time here.
+    struct Departure {
+        std::int64_t left_ns = 0;
+        std::int64_t duration_ns = 0;
     };
-    /// A message that is posted at `now_ns`; without a wire it takes no time here.
-    Times carry(std::int64_t from, std::int64_t to, std::int64_t bytes, std::int64_t now_ns);
+    Departure leave(std::int64_t from, std::int64_t to, std::int64_t bytes, std::int64_t now_ns);
+    /// When the last byte of that message has arrived.
+    std::int64_t arrive(std::int64_t from, std::int64_t to, Departure departure);
 
   private:
     struct Port {
         comm::BusyTimes out, in;
     };
+    const Link* link_between(std::int64_t from, std::int64_t to) const;  // nullptr: no wire
+
     std::optional<Link> link_;
     std::optional<cost::Network> network_;
     std::vector<Port> inside_, outside_;  // per rank

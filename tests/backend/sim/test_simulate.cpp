@@ -102,6 +102,18 @@ TEST_CASE("all with all on a wire takes what one rank sends") {
         CHECK(span.end_ns == 300'000);
 }
 
+TEST_CASE("messages come in as they left, whoever came first") {
+    HandMade made(3);
+    made.exchange(0, made.dispatch, kA, kB, {0, 10, 10}, {});
+    made.exchange(1, made.dispatch, kA, kB, {0, 0, 20}, {10, 0, 0});
+    made.exchange(2, made.dispatch, kA, kB, {}, {10, 20, 0});
+    // On the wire 1 us a row: 20 rows of rank 1 come first, then the 10 that leave rank 0 second.
+    cost::Calibration calibration = round_numbers();
+    calibration.exchanges = {{"mpi", 1, {{1e15}, {1e-15}}}};
+    CHECK(simulated(made, calibration, Link{.gb_per_s = 0.032, .latency_us = 0}) ==
+          "0 dispatch all_to_all 0-20\n1 dispatch all_to_all 0-20\n2 dispatch all_to_all 0-30\n");
+}
+
 TEST_CASE("messages between hosts take the network") {
     cost::Calibration calibration = round_numbers();
     calibration.network = cost::Network{2, Link{0.032, 5}};  // a tenth of the wire inside
@@ -170,6 +182,23 @@ void check_rules(const plan::PassUnderCheck& pass, const std::vector<trace::Span
 }
 
 }  // namespace
+
+TEST_CASE("a pass may last days: what is left of an op is less than a late clock can tell") {
+    HandMade made(2);
+    for (int round = 0; round < 3; ++round) {
+        swap_rows(made, made.dispatch, kA, kB);
+        made.linear(0, kB, kA, 7);
+        made.linear(1, kB, kA, 7);
+    }
+    const std::vector<trace::Span> spans =
+        run(made.pass(), round_numbers(), Link{.gb_per_s = 0.7, .latency_us = 1e9 / 3});
+    CHECK(backend::sim::seconds_of(spans) > 999);
+    cost::Calibration slow = round_numbers();
+    slow.op_overhead_s = 1e5 / 3;
+    CHECK(backend::sim::seconds_of(run(made.pass(), slow)) > 1e5);
+    slow.op_overhead_s = 1e30;
+    CHECK_THROWS_AS(run(made.pass(), slow), Error);
+}
 
 TEST_CASE("every strategy's pass keeps the rules of a real one, the same each time") {
     for (const char* strategy : {"ep", "dp", "tp", "pp", "tp_ep", "eps", "eps_serial"})
