@@ -19,7 +19,7 @@ README = (SOURCE / "README.md").read_text()
 REPORT = SOURCE / "results/quickstart/4-ranks.json"
 PROGRAM = re.compile(r"(mpirun -n \d+ )?build/cpu/eps-bench ")
 COMMAND = re.compile(r"(scripts/\S+|build/\S+|mpirun|cmake|source|python3|git)( |$)")
-NOT_COMMANDS = ("strategy    base ",)  # how indented text begins that is no list of commands
+NOT_COMMANDS = ("strategy    base ", "Table 2: ")  # how indented text begins that is no list of commands
 
 # Commands that others run: where, and in which words.
 ELSEWHERE = {
@@ -30,6 +30,7 @@ ELSEWHERE = {
         ("scripts/test.sh", ["\ncmake --preset cpu ", "\ncmake --build --preset cpu "]),
     "mpirun -n 4 build/cpu/eps-bench --config configs/quickstart.json":
         ("scripts/quickstart.sh", ["\nmpirun -n 4 build/cpu/eps-bench --config configs/quickstart.json "]),
+    "scripts/compare_model.py MEASURED.json MODELLED.json": ("tests/cli/test_sim.py", ["scripts/compare_model.py"]),
 }
 
 # What stands for something else.
