@@ -1,6 +1,8 @@
 // An emulated wire between ranks, or a modelled one: how fast bytes flow and how long the first one takes.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 namespace eps {
@@ -13,9 +15,9 @@ struct Link {
 
     /// How long a message keeps the wire busy.
     std::int64_t duration_ns(std::int64_t bytes) const {
-        return static_cast<std::int64_t>(static_cast<double>(bytes) / gb_per_s + 0.5);
+        return std::llround(std::min(static_cast<double>(bytes) / gb_per_s, 9e18));
     }
-    std::int64_t latency_ns() const { return static_cast<std::int64_t>(latency_us * 1000 + 0.5); }
+    std::int64_t latency_ns() const { return std::llround(latency_us * 1000); }
 };
 
 }  // namespace eps
