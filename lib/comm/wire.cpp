@@ -31,8 +31,8 @@ struct Departure {
 void sleep_until(std::int64_t time_ns) {
     thread_local const bool exact = prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL) == 0;
     static_cast<void>(exact);
-    constexpr std::int64_t kNsPerS = 1'000'000'000;
-    const timespec until = {time_ns / kNsPerS, time_ns % kNsPerS};
+    constexpr std::int64_t kSecondNs = 1'000'000'000;
+    const timespec until = {time_ns / kSecondNs, time_ns % kSecondNs};
     while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, nullptr) == EINTR) {
     }
 }
