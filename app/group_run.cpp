@@ -113,6 +113,7 @@ class GroupRun {
                 std::memcpy(trace.spans.data() + at, bytes.data(), bytes.size());
             }
             add_ranks(*launch_.world, *live, weights_->bytes(), executor_->peak_bytes(), live->result);
+            add_choices(*launch_.world, *live, trace.spans, live->result);
             if (!launch_.speaks()) continue;
             add_phases(live->runner->plan(), trace.spans, launch_.world->size(), live->result);
             traces.push_back(std::move(trace));

@@ -1,5 +1,7 @@
 #include "app/live_case.hpp"
 
+#include "backend/expected.hpp"
+
 #include <algorithm>
 
 namespace eps {
@@ -26,7 +28,8 @@ schedule::PassSetup pass_setup(const config::RunConfig& config, const LiveCase& 
             .scope = config.scope,
             .dtype = live.config.dtype,
             .forced_routing = forced_routing,
-            .link = live.config.link};
+            .link = live.config.link,
+            .times = live.times};
 }
 
 std::vector<std::unique_ptr<LiveCase>> make_cases(const config::RunConfig& config,
@@ -42,6 +45,17 @@ std::vector<std::unique_ptr<LiveCase>> make_cases(const config::RunConfig& confi
         cases.push_back(std::move(live));
     }
     return cases;
+}
+
+void choose_by(const std::map<DType, cost::OpTimes>& times, const config::RunConfig& config,
+               const backend::Prompts& prompts, std::vector<std::unique_ptr<LiveCase>>& cases) {
+    for (auto& live : cases) {
+        live->times = &times.at(live->config.dtype);
+        const std::int64_t rank = live->runner->tables().position.rank;
+        live->runner =
+            std::make_unique<backend::PassRunner>(pass_setup(config, *live, prompts.forced != nullptr), rank);
+        backend::lower_expected(prompts, *live->runner);
+    }
 }
 
 std::vector<CaseGroup> make_groups(const std::vector<std::unique_ptr<LiveCase>>& cases) {

@@ -4,11 +4,13 @@
 #include "backend/inputs.hpp"
 #include "backend/pass_runner.hpp"
 #include "config/run_config.hpp"
+#include "cost/op_times.hpp"
 #include "placement/placement.hpp"
 #include "report/report.hpp"
 #include "schedule/tables.hpp"
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -17,6 +19,7 @@ namespace eps {
 struct LiveCase {
     config::Case config;
     placement::TokenLayout layout;
+    const cost::OpTimes* times = nullptr;  // that "auto" decides by
     std::unique_ptr<backend::PassRunner> runner;
     std::unique_ptr<backend::Inputs> inputs;
     std::uint64_t output_hash = 0;  // of this rank's outputs in the validation pass
@@ -35,6 +38,10 @@ std::vector<std::unique_ptr<LiveCase>> make_cases(const config::RunConfig& confi
 
 /// Groups in the order of their first case.
 std::vector<CaseGroup> make_groups(const std::vector<std::unique_ptr<LiveCase>>& cases);
+
+/// From now on the cases choose by these times, one per dtype; they outlive the cases. Lowers a pass anew.
+void choose_by(const std::map<DType, cost::OpTimes>& times, const config::RunConfig& config,
+               const backend::Prompts& prompts, std::vector<std::unique_ptr<LiveCase>>& cases);
 
 /// The setup of one case for any rank; `live` outlives it.
 schedule::PassSetup pass_setup(const config::RunConfig& config, const LiveCase& live, bool forced_routing);

@@ -1,5 +1,6 @@
 #include "app/program.hpp"
 
+#include "app/calibrate.hpp"
 #include "app/compare.hpp"
 #include "app/group_run.hpp"
 #include "app/options.hpp"
@@ -27,6 +28,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 
 #include <eps_version.hpp>
@@ -121,7 +123,9 @@ class Program {
         check_resources(config_, *prompts_, groups, launch_);
         if (launch_.options.dry_run || launch_.options.plan) return only_tell(groups);
 
+        calibrate();
         report_ = start_report(config_, launch_, mpi_, argv_, utc, cpus_);
+        if (times_) report_.environment.calibration = times_->used();
         open_outputs();
         std::unique_ptr<Validation> validation;
         agree(*launch_.world, [&] {
@@ -152,6 +156,13 @@ class Program {
             config_ = config::make_run_config(text, launch_.options.config_path, launch_.options.sets,
                                               launch_.world->size(), utc);
         });
+    }
+
+    void calibrate() {
+        if (!chooses(config_) && !config_.calibration) return;
+        launch_.board->set_phase("calibration", comm::Patience::unlimited);
+        times_ = find_times(config_, cases_, launch_, mpi_, false);
+        agree(*launch_.world, [&] { choose_by(times_->by_dtype, config_, *prompts_, cases_); });
     }
 
     void open_weights() {
@@ -279,6 +290,7 @@ class Program {
     cost::Calibration calibration_;  // backend sim
     std::unique_ptr<backend::Prompts> prompts_;
     std::unique_ptr<checkpoint::WeightSource> source_;
+    std::optional<Times> times_;
     std::vector<std::unique_ptr<LiveCase>> cases_;
     std::set<const LiveCase*> finished_;
     std::vector<CaseTrace> traces_;

@@ -50,6 +50,11 @@ void add_ranks(comm::Communicator& world, const LiveCase& live, std::int64_t wei
 void add_phases(const plan::RankPlan& plan, const std::vector<trace::Span>& spans, std::int64_t num_ranks,
                 report::Result& result);
 
+/// How each layer's experts were divided and computed, and predicted times beside those of the traced pass
+/// (`spans`, all ranks, on rank 0). Collective; fills on rank 0.
+void add_choices(comm::Communicator& world, const LiveCase& live, const std::vector<trace::Span>& spans,
+                 report::Result& result);
+
 /// `valid` and what depends on it, once all else is filled.
 void conclude(report::Result& result);
 

@@ -90,12 +90,24 @@ std::string gemm_kinds_of_all(comm::Communicator& world, const plan::RankPlan& p
     return kinds.size() <= 1 ? fmt::format("{}", fmt::join(kinds, "")) : "mixed";
 }
 
+// The usual number of chunks of an experts segment: the middle one of all.
+std::int64_t usual_chunks(const LiveCase& live) {
+    const plan::RankPlan& plan = live.runner->plan();
+    const std::int64_t num_parts = live.runner->tables().block.num_parts;
+    std::vector<std::int64_t> numbers;
+    for (const plan::Op& op : plan.ops)
+        if (const auto* maps = std::get_if<plan::MapRows>(&op.args))
+            numbers.push_back(maps->chunk_bounds.size() / num_parts - 1);
+    std::ranges::sort(numbers);
+    return numbers.empty() ? 1 : numbers[numbers.size() / 2];
+}
+
 // What each "auto" of the case came to, as JSON text.
 std::string choices(const LiveCase& live, const std::string& kinds) {
     const schedule::Schedule& asked = live.config.schedule;
     std::vector<std::string> chosen;
     if (asked.chunk_by == schedule::ChunkBy::expert && !asked.chunks)
-        chosen.push_back(fmt::format(R"("chunks": {})", live.runner->tables().num_chunks));
+        chosen.push_back(fmt::format(R"("chunks": {})", usual_chunks(live)));
     if (asked.gemm == schedule::GemmChoice::automatic && !kinds.empty())
         chosen.push_back(fmt::format(R"("gemm": "{}")", kinds));
     return fmt::format("{{{}}}", fmt::join(chosen, ", "));

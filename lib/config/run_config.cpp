@@ -101,7 +101,6 @@ void read_ranks(ObjectReader& reader, std::int64_t world_size, RunConfig& run) {
 void read_calibration(ObjectReader& reader, RunConfig& run) {
     if (reader.is_set("calibration")) {
         run.calibration = reader.text("calibration", "");
-        if (run.backend != Backend::sim) reader.refuse_not_built("calibration", "null");
     } else {
         reader.resolve("calibration", nullptr);
     }

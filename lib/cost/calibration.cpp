@@ -37,9 +37,8 @@ const DTypeTimes* Calibration::find(DType dtype) const {
     return found == dtypes.end() ? nullptr : &*found;
 }
 
-void merge(Calibration& into, const Calibration& more) {
-    std::vector<DTypeTimes> dtypes = std::move(into.dtypes);
-    into = more;
+void merge_tables(Calibration& into, const Calibration& more) {
+    std::vector<DTypeTimes>& dtypes = into.dtypes;
     for (const DTypeTimes& times : more.dtypes) {
         const auto found = std::find_if(dtypes.begin(), dtypes.end(),
                                         [&](const DTypeTimes& d) { return d.dtype == times.dtype; });
@@ -59,7 +58,6 @@ void merge(Calibration& into, const Calibration& more) {
         for (const auto& [op, table] : times.compute_ops) found->compute_ops[op] = table;
         for (const auto& [op, table] : times.exchange_ops) found->exchange_ops[op] = table;
     }
-    into.dtypes = std::move(dtypes);
 }
 
 }  // namespace eps::cost

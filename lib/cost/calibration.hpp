@@ -8,6 +8,7 @@
 #include "plan/op.hpp"
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -63,6 +64,8 @@ struct AttentionTimes {
     friend bool operator==(const AttentionTimes&, const AttentionTimes&) = default;
 };
 
+using OpTables = std::map<std::string, TimeTable, std::less<>>;
+
 /// Everything that depends on the dtype of rows and weights. Ops that only move memory, by their name in
 /// plan::kOpNames, against the bytes they read and write (op_times.hpp: moved_bytes).
 struct DTypeTimes {
@@ -70,8 +73,8 @@ struct DTypeTimes {
     std::vector<GemmTimes> gemms;
     std::vector<GateTimes> gates;
     std::vector<AttentionTimes> attentions;
-    std::map<std::string, TimeTable> compute_ops;   // on the compute lane
-    std::map<std::string, TimeTable> exchange_ops;  // on exchange lanes (on the CPU: one thread)
+    OpTables compute_ops;   // on the compute lane
+    OpTables exchange_ops;  // on exchange lanes (on the CPU: one thread)
 
     friend bool operator==(const DTypeTimes&, const DTypeTimes&) = default;
 };
@@ -81,7 +84,8 @@ struct DTypeTimes {
 struct ExchangeTimes {
     std::string transport;
     std::int64_t num_messages = 1;
-    TimeTable by_bytes;
+    TimeTable by_bytes;         // with nothing beside it
+    TimeTable beside_by_bytes;  // while the compute lane is busy with GEMMs; the same sizes
 
     friend bool operator==(const ExchangeTimes&, const ExchangeTimes&) = default;
 };
@@ -108,8 +112,8 @@ struct Calibration {
     std::vector<ExchangeTimes> exchanges;  // per transport by ascending num_messages
     TimeTable copy;                        // a message to oneself, against its bytes
     std::optional<Network> network;        // between hosts, where `exchanges` is inside one; only modelled
-    // An exchange beside a GEMM: how many times as long it takes, and what the GEMM loses meanwhile, in
-    // seconds per second of the exchange when alone.
+    // Beside a GEMM: how many times as long an exchange lane's own work (packing, copies) takes, and what the
+    // GEMM loses meanwhile, in seconds per second of that work or of an exchange when alone.
     double exchange_slowdown = 1;
     double gemm_loss = 0;
 
@@ -131,7 +135,7 @@ Calibration read_calibration(const std::string& text, const std::string& where);
 /// The `hash` of to_json: 16 hexadecimal digits.
 std::string hash_of(const Calibration& calibration);
 
-/// Adds to `into` what only `more` has; both were measured alike. What both have is taken from `more`.
-void merge(Calibration& into, const Calibration& more);
+/// Adds the tables of `more` by dtype; where `into` has one for the same shape or op it is replaced.
+void merge_tables(Calibration& into, const Calibration& more);
 
 }  // namespace eps::cost

@@ -44,7 +44,7 @@ Json json_of(const GemmTimes& gemm) {
     return made;
 }
 
-Json json_of(const std::map<std::string, TimeTable>& ops) {
+Json json_of(const OpTables& ops) {
     Json made = Json::object();
     for (const auto& [op, table] : ops) put_table(made[op], "bytes", table);
     return made;
@@ -90,6 +90,7 @@ Json body_of(const Calibration& c) {
     for (const ExchangeTimes& times : c.exchanges) {
         Json entry{{"transport", times.transport}, {"num_messages", times.num_messages}};
         put_table(entry, "bytes", times.by_bytes);
+        entry["beside_gemm_seconds"] = times.beside_by_bytes.seconds;
         made["exchanges"].push_back(std::move(entry));
     }
     put_table(made["copy"], "bytes", c.copy);
@@ -255,8 +256,8 @@ GemmTimes read_gemm(Reader& reader) {
     return gemm;
 }
 
-std::map<std::string, TimeTable> read_ops(Reader reader) {
-    std::map<std::string, TimeTable> ops;
+OpTables read_ops(Reader reader) {
+    OpTables ops;
     for (const std::string& op : reader.keys()) {
         if (std::ranges::find(plan::kOpNames, op) == std::end(plan::kOpNames))
             reader.refuse(op, "nothing: there is no op of that name");
@@ -300,8 +301,11 @@ void read_body(Reader& reader, Calibration& made) {
     made.exchange_slowdown = reader.number("exchange_slowdown", 1);
     made.gemm_loss = reader.number("gemm_loss", 0);
     reader.for_each("exchanges", [&](Reader& entry) {
-        made.exchanges.push_back(
-            {entry.text("transport"), entry.count("num_messages"), entry.table("bytes")});
+        ExchangeTimes& times = made.exchanges.emplace_back(
+            ExchangeTimes{entry.text("transport"), entry.count("num_messages"), entry.table("bytes"), {}});
+        times.beside_by_bytes = {times.by_bytes.sizes, entry.numbers("beside_gemm_seconds")};
+        if (times.beside_by_bytes.seconds.size() != times.by_bytes.sizes.size())
+            entry.refuse("beside_gemm_seconds", "as many numbers as /bytes");
         const auto& all = made.exchanges;
         if (all.size() > 1 && all[all.size() - 2].transport == all.back().transport &&
             all[all.size() - 2].num_messages >= all.back().num_messages)

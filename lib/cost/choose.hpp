@@ -1,23 +1,88 @@
-// What `"auto"` means: stated rules, the paper's own (arXiv 2410.12247, sections 3 and 5.2).
+// "auto": the chunks of an experts segment and the GEMM kind of each, by predicted time under the load that
+// the gate really produced.
+//
+// The paper (arXiv 2410.12247, section 5.2) models overhead as kN + b and finds N* = sqrt(C / k), where C is
+// the less of communication and computation. Here k and b are measured, N* bounds the search, and among the
+// candidates the one with the shortest predicted pipeline wins: ties go to fewer chunks, then to even ones.
 #pragma once
 
-#include "plan/op.hpp"
+#include "base/link.hpp"
+#include "cost/expert_times.hpp"
+#include "cost/op_times.hpp"
+#include "cost/pipeline.hpp"
+#include "routing/row_maps.hpp"
 
-#include <algorithm>
 #include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
 
 namespace eps::cost {
 
-/// Chunks of a rank's experts: 5, the paper's best for DeepSeek-V2 (table 2), or one per expert where there
-/// are fewer.
-constexpr std::int64_t auto_chunks(std::int64_t most_local_experts) {
-    return std::clamp<std::int64_t>(most_local_experts, 1, 5);
-}
+/// What of a case the choice depends on: the same on every rank.
+struct ExpertLayer {
+    routing::BlockShape block;
+    std::int64_t hidden = 0;
+    std::int64_t width = 0;         // of an expert's widest shard
+    std::int64_t shared_width = 0;  // of the shared experts together; 0: none
+    DType dtype = DType::f32;
+    bool dedup = true;
+    std::optional<plan::GemmKind> gemm;  // empty: by load
+    std::optional<Link> link = {};       // an emulated or modelled wire
+};
 
-/// GEMM kind of a chunk by its mean rows per expert: DenseGemm from 4096 rows on (figure 5a), GroupGemm
-/// below.
-constexpr plan::GemmKind auto_gemm(std::int64_t num_rows, std::int64_t num_experts) {
-    return num_rows >= 4096 * num_experts ? plan::GemmKind::dense : plan::GemmKind::group;
-}
+struct Prediction {
+    std::int64_t num_chunks = 1;
+    double overlapped_s = 0;  // from known counts to the last row summed at home
+    double serial_s = 0;      // the same, each op after the one before
+};
+
+/// Keeps scratch memory: warm calls allocate nothing. All arithmetic as in time_table.hpp.
+class Chooser {
+  public:
+    /// `times` is copied.
+    Chooser(const OpTimes& times, const ExpertLayer& layer);
+
+    /// Writes the bounds of the chunks (routing::Chunks) that `counts` of the whole block ask for: those with
+    /// the least overlapped time.
+    Prediction choose(const routing::CountsView& counts, std::vector<std::int64_t>& bounds);
+
+    /// For given chunks.
+    Prediction predict(const routing::CountsView& counts, const std::vector<std::int64_t>& bounds);
+
+    /// Kind of one chunk, whose experts' rows lie between consecutive `offsets`: GroupGemm if both take as
+    /// long.
+    plan::GemmKind kind_of(std::span<const std::int64_t> offsets);
+
+  private:
+    // Per expert of the block, running sums [expert + 1].
+    using Sums = std::vector<std::int64_t>;
+
+    void take_load(const routing::CountsView& counts);
+    void divide_by_rows(std::int64_t num_chunks, std::vector<std::int64_t>& bounds) const;
+    double compute_seconds(Range experts) const;
+    ExchangeWork exchange(double most_received, double most_sent, double most_own) const;
+    void price(const std::vector<std::int64_t>& bounds);
+    double predicted(const std::vector<std::int64_t>& bounds);
+    std::int64_t most_chunks() const;
+
+    OpTimes times_;
+    ExpertLayer layer_;
+    ExpertTimes gemms_;      // under the load of the block
+    ExpertTimes one_chunk_;  // for kind_of
+    Pipeline pipeline_;
+    double row_bytes_ = 0;
+
+    std::vector<std::int64_t> rows_;  // per expert
+    Sums rows_before_;
+    Sums out_before_, own_out_before_;    // rows that travel to one shard, and of these from a rank to itself
+    Sums home_before_, own_home_before_;  // sums that go home
+    double most_tokens_ = 0;              // of a source
+    double most_sent_share_ = 0;          // of all rows to other ranks, by one source
+
+    SegmentWork work_;  // of the division priced last
+    std::vector<std::int64_t> candidate_;
+    std::vector<std::int64_t> chunk_rows_;
+};
 
 }  // namespace eps::cost

@@ -190,27 +190,30 @@ double OpTimes::expert_gemm_seconds(plan::GemmKind kind, std::int64_t n, std::in
 
 double OpTimes::memory_seconds(std::string_view op, bool on_exchange_lane, double bytes) const {
     const auto& ops = on_exchange_lane ? times().exchange_ops : times().compute_ops;
-    const auto found = ops.find(std::string(op));
+    const auto found = ops.find(op);
     return found == ops.end() ? 0 : found->second.at(bytes);
 }
 
-double OpTimes::exchange_seconds(double bytes, std::int64_t num_messages) const {
+double OpTimes::exchange_seconds(double bytes, std::int64_t num_messages, bool beside_gemm) const {
     if (num_messages <= 0 || bytes <= 0) return 0;
+    const auto table = [&](const ExchangeTimes& entry) -> const TimeTable& {
+        return beside_gemm ? entry.beside_by_bytes : entry.by_bytes;
+    };
     const ExchangeTimes *below = nullptr, *above = nullptr;
     for (const ExchangeTimes& entry : calibration_.exchanges) {
         if (entry.transport != calibration_.exchanges.front().transport) break;
         if (entry.num_messages <= num_messages) below = &entry;
         if (entry.num_messages >= num_messages && above == nullptr) above = &entry;
     }
-    if (below == nullptr) return above->by_bytes.at(bytes);
-    const double seconds = below->by_bytes.at(bytes);
+    if (below == nullptr) return table(*above).at(bytes);
+    const double seconds = table(*below).at(bytes);
     if (below->num_messages == num_messages) return seconds;
     if (above == nullptr)  // each message more costs what a small one does
-        return seconds + as_double(num_messages - below->num_messages) * below->by_bytes.seconds.front() /
+        return seconds + as_double(num_messages - below->num_messages) * table(*below).seconds.front() /
                              as_double(below->num_messages);
     const double place =
         as_double(num_messages - below->num_messages) / as_double(above->num_messages - below->num_messages);
-    return seconds + place * (above->by_bytes.at(bytes) - seconds);
+    return seconds + place * (table(*above).at(bytes) - seconds);
 }
 
 double OpTimes::copy_seconds(double bytes) const {

@@ -41,7 +41,7 @@ class OpTimes {
 
     /// From the call to the last byte, all ranks alike: `bytes` that this rank sends to others (or receives,
     /// whichever is more), in that many messages. The first transport of the calibration.
-    double exchange_seconds(double bytes, std::int64_t num_messages) const;
+    double exchange_seconds(double bytes, std::int64_t num_messages, bool beside_gemm = false) const;
     /// A message to oneself.
     double copy_seconds(double bytes) const;
 

@@ -44,7 +44,7 @@ struct PassUnderCheck {
     std::vector<GateChoices> gates;     // one per MoE layer of the pass and micro-batch
     std::int64_t num_tokens = 0;        // of the batch
     std::int64_t num_moe_layers = 0;    // of the pass
-    std::int64_t num_chunks = 1;        // of a rank's experts
+    std::int64_t num_chunks = 1;        // of a rank's experts, as many in each; 0: as the load asks
     bool dedup = true;                  // a token travels to a rank once, otherwise once per expert there
     bool per_chunk = false;             // comes home from a rank once per chunk, otherwise once
     std::int64_t bytes_per_rank = std::numeric_limits<std::int64_t>::max();

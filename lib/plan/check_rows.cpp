@@ -32,9 +32,36 @@ std::vector<std::int32_t> RowFollower::slots_for(std::int32_t gate, std::int64_t
     return slots;
 }
 
+// Every part's experts in order, and for all ranks of the block the same.
+routing::Chunks RowFollower::chunks_of(RankOp op, Range chunk_bounds) {
+    const auto& numbers = plan(op.rank).numbers;
+    const std::vector<std::int64_t> bounds(numbers.begin() + chunk_bounds.begin,
+                                           numbers.begin() + chunk_bounds.end);
+    const std::int64_t ends = std::ssize(bounds) / block_.num_parts;  // of each part
+    if (ends < 2 || ends * block_.num_parts != std::ssize(bounds))
+        refuse(op, fmt::format("has {} bounds of chunks for {} parts", bounds.size(), block_.num_parts));
+    for (std::int64_t part = 0; part < block_.num_parts; ++part) {
+        const auto of_part = std::span(bounds).subspan(at(part * ends), at(ends));
+        const Range experts = block_.experts_of(part);
+        if (of_part.front() != experts.begin || of_part.back() != experts.end ||
+            !std::ranges::is_sorted(of_part))
+            refuse(op, fmt::format("has chunks of part {} that are not its experts in order", part));
+        for (std::int64_t c = 0; c < pass_.num_chunks; ++c)
+            if (ends != pass_.num_chunks + 1 ||
+                of_part[at(c)] != routing::chunk_of(experts, pass_.num_chunks, c).begin)
+                refuse(op, "maps other chunks than the pass has");
+    }
+    const std::int64_t first_rank = first_rank_of_block(pass_.placement, ranks_[at(op.rank)].position);
+    std::vector<std::int64_t>& agreed = chunk_bounds_[at(gate_of(op))][at(first_rank)];
+    if (agreed.empty()) agreed = bounds;
+    if (agreed != bounds) refuse(op, "has other chunks than another op or rank of its block");
+    return {block_, agreed};
+}
+
 void RowFollower::map_rows(RankOp op, const MapRows& args) {
-    if (args.chunks != pass_.num_chunks || args.dedup != pass_.dedup || args.per_chunk != pass_.per_chunk)
-        refuse(op, "maps other chunks, another dedup or combine than the pass has");
+    if (args.dedup != pass_.dedup || args.per_chunk != pass_.per_chunk)
+        refuse(op, "maps for another dedup or combine than the pass has");
+    const routing::Chunks chunks = chunks_of(op, args.chunk_bounds);
     Rank& rank = ranks_[at(op.rank)];
     std::vector<std::int32_t> counts;
     const std::vector<std::int32_t> slots = slots_for(gate_of(op), op.rank, counts, op);
@@ -61,7 +88,7 @@ void RowFollower::map_rows(RankOp op, const MapRows& args) {
     starts.assign(at(home_rows + 1), 0);
     index.assign(at(expert_rows), 0);
     weights.assign(at(expert_rows), 0);
-    routing::map_rows(block_, rank.position.ep, view, slots, args.chunks, args.dedup, args.per_chunk, order,
+    routing::map_rows(block_, rank.position.ep, view, slots, chunks, args.dedup, args.per_chunk, order,
                       {starts, index, weights});
 }
 

@@ -130,7 +130,7 @@ void for_each_field(const MapRows& op, V&& v) {
     v.buffer("reduce_starts", op.reduce_starts, Access::write);
     v.buffer("reduce_index", op.reduce_index, Access::write);
     v.buffer("reduce_weights", op.reduce_weights, Access::write);
-    v.value("chunks", op.chunks);
+    v.numbers("chunk_bounds", op.chunk_bounds);
     v.value("dedup", op.dedup);
     v.value("per_chunk", op.per_chunk);
 }
@@ -140,7 +140,7 @@ void for_each_field(const MapHome& op, V&& v) {
     v.slice("ids", op.ids, Access::read);
     v.slice("starts", Slice{op.starts, {0, op.ids.rows.size() + 1}}, Access::write);
     v.buffer("index", op.index, Access::write);
-    v.value("chunks", op.chunks);
+    v.numbers("chunk_bounds", op.chunk_bounds);
     v.value("per_chunk", op.per_chunk);
 }
 

@@ -123,7 +123,7 @@ struct MapRows {
     BufferId all_counts;
     BufferId expert_order;                                 // out: arrived row of each expert row
     BufferId reduce_starts, reduce_index, reduce_weights;  // out: CSR over the rows that go home
-    std::int64_t chunks;
+    Range chunk_bounds;  // in RankPlan::numbers, see routing::Chunks; empty where nothing travelled
     bool dedup, per_chunk;
 };
 
@@ -131,7 +131,7 @@ struct MapRows {
 struct MapHome {
     Slice ids;
     BufferId starts, index;  // out
-    std::int64_t chunks;
+    Range chunk_bounds;      // in RankPlan::numbers, see routing::Chunks
     bool per_chunk;
 };
 

@@ -52,7 +52,9 @@ class OpText {
         append(", {} from", name(buffer));
         peers(transfers);
     }
-    void numbers(const char*, Range numbers) { append(", {} sequences", numbers.size() - 1); }
+    void numbers(const char* name, Range numbers) {
+        if (std::string_view(name) == "starts") append(", {} sequences", numbers.size() - 1);
+    }
     void value(const char* field, Range range) { append(", {} {}:{}", field, range.begin, range.end); }
     void value(const char*, GemmKind kind) { append(", {}", kind == GemmKind::group ? "group" : "dense"); }
     template <typename T>

@@ -36,6 +36,7 @@ RowFollower::RowFollower(const PassUnderCheck& pass) : pass_(pass) {
     }
     for (std::int32_t gate = 0; gate < std::ssize(pass.gates); ++gate) {
         owners_.emplace_back(at(placement.world()));
+        chunk_bounds_.emplace_back(at(placement.world()));
         for (std::int64_t rank = 0; rank < placement.world(); ++rank) {
             OfOwner& owner = owners_.back()[at(rank)];
             owner.out.assign(at(num_tokens(gate, rank) * block_.num_ranks()), 0);
@@ -93,15 +94,16 @@ struct RowFollower::OneOp {
     }
 
     void operator()(const MapHome& op) const {
-        if (op.chunks != self.pass_.num_chunks || op.per_chunk != self.pass_.per_chunk)
-            self.refuse(now, "maps other chunks than the pass has");
+        if (op.per_chunk != self.pass_.per_chunk)
+            self.refuse(now, "maps for another combine than the pass has");
+        const routing::Chunks chunks = self.chunks_of(now, op.chunk_bounds);
         const auto ids = self.ids_of(self.gate_of(now), now.rank);
         Rank& rank = self.ranks_[at(now.rank)];
         std::vector<std::int32_t>& starts = rank.ints[at(op.starts)];
         std::vector<std::int32_t>& index = rank.ints[at(op.index)];
         starts.assign(ids.size() / at(self.block_.top_k) + 1, 0);
         index.assign(ids.size() * at(self.block_.num_shards), 0);
-        index.resize(at(routing::map_home(self.block_, ids, op.chunks, op.per_chunk, starts, index)));
+        index.resize(at(routing::map_home(self.block_, ids, chunks, op.per_chunk, starts, index)));
     }
 
     void operator()(const PackRows& op) const {

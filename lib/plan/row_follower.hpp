@@ -84,6 +84,7 @@ class RowFollower {
     void travel(RankOp op, BufferId buffer, std::int64_t row, std::int64_t to);
     std::vector<std::int32_t> slots_for(std::int32_t gate, std::int64_t rank,
                                         std::vector<std::int32_t>& counts, RankOp op) const;
+    routing::Chunks chunks_of(RankOp op, Range chunk_bounds);
     void map_rows(RankOp op, const MapRows& args);
     void map_rows_at_home(RankOp op, const MapRows& args);
     void compute(RankOp op, const ExpertGemm& args);
@@ -95,6 +96,8 @@ class RowFollower {
     routing::BlockShape block_;
     std::vector<Rank> ranks_;
     std::vector<std::vector<OfOwner>> owners_;  // [gate][rank]
+    // [gate][first rank of a block]: the chunks that its ranks agree on, once one of them has named them
+    std::vector<std::vector<std::vector<std::int64_t>>> chunk_bounds_;
     std::int64_t num_computed_ = 0;
 };
 

@@ -65,6 +65,29 @@ Json json_of(const RankPlace& place) {
             {"device", or_null(place.device)}};
 }
 
+Json json_of(const CalibrationUsed& used) {
+    return {{"path", used.path.empty() ? Json(nullptr) : Json(used.path)},
+            {"hash", used.hash},
+            {"about", used.about},
+            {"num_measured", used.num_measured}};
+}
+
+Json json_of(const ExpertChoice& choice) {
+    return {{"layer", choice.layer},
+            {"micro_batch", choice.micro_batch},
+            {"chunks", choice.num_chunks},
+            {"experts_per_chunk", choice.experts_per_chunk},
+            {"gemm", list_of(choice.kinds,
+                             [](const ChosenKind& kind) {
+                                 return Json{{"kind", kind.kind},
+                                             {"chunks", kind.num_chunks},
+                                             {"least_rows_per_expert", kind.least_rows},
+                                             {"most_rows_per_expert", kind.most_rows}};
+                             })},
+            {"predicted_seconds", choice.predicted_seconds},
+            {"measured_seconds", choice.measured_seconds}};
+}
+
 Json json_of(const Environment& environment) {
     Json env = Json::object();
     for (const auto& [name, value] : environment.env) env[name] = value;
@@ -74,6 +97,7 @@ Json json_of(const Environment& environment) {
             {"blas", environment.blas},
             {"nccl", or_null(environment.nccl)},
             {"cuda", or_null(environment.cuda)},
+            {"calibration", environment.calibration ? json_of(*environment.calibration) : Json(nullptr)},
             {"env", env}};
 }
 
@@ -168,6 +192,8 @@ Json json_of(const Result& result, const std::vector<Result>& results) {
             {"per_rank", list_of(result.per_rank, [](const RankResult& rank) { return json_of(rank); })},
             {"load", json_of(result.load)},
             {"model", json_of(result.model)},
+            {"expert_choices",
+             list_of(result.expert_choices, [](const ExpertChoice& choice) { return json_of(choice); })},
             {"check", check == nullptr ? Json(nullptr) : json_of(*check)},
             {"checks", list_of(result.checks, [](const Check& each) { return json_of(each); })}};
 }

@@ -57,6 +57,14 @@ struct RankPlace {
     std::optional<std::string> device;
 };
 
+/// What choices and predictions were made from.
+struct CalibrationUsed {
+    std::string path;  // empty: kept nowhere
+    std::string hash;
+    std::string about;
+    std::int64_t num_measured = 0;  // tables that this run measured
+};
+
 struct Environment {
     std::vector<Host> hosts;
     std::vector<RankPlace> ranks;
@@ -64,6 +72,7 @@ struct Environment {
     std::string blas;  // library, version, the kernels it chose
     std::optional<std::string> nccl;
     std::optional<std::string> cuda;
+    std::optional<CalibrationUsed> calibration;
     std::map<std::string, std::string> env;  // rank 0's variables, of an allow-list
 };
 
@@ -97,6 +106,25 @@ struct Communication {
 
     /// 1 - exposed / busy; kUnknown where nothing is exchanged.
     double hidden() const { return busy_seconds > 0 ? 1 - exposed_seconds / busy_seconds : kUnknown; }
+};
+
+/// Chunks of an experts segment with GEMMs of one kind, on all ranks.
+struct ChosenKind {
+    std::string kind;
+    std::int64_t num_chunks = 0;
+    double least_rows = 0;  // per expert, mean of a chunk: the load it ran for
+    double most_rows = 0;
+};
+
+/// How the experts of a layer were divided and computed, and how long that was expected to take.
+struct ExpertChoice {
+    std::int64_t layer = 0;
+    std::int64_t micro_batch = 0;
+    std::int64_t num_chunks = 1;
+    std::vector<std::int64_t> experts_per_chunk;  // of rank 0
+    std::vector<ChosenKind> kinds;
+    double predicted_seconds = kUnknown;  // from known counts to the last row summed at home
+    double measured_seconds = kUnknown;   // the same in the traced pass, the slowest rank
 };
 
 struct LaneTime {
@@ -164,7 +192,8 @@ struct Result {
     std::vector<RankResult> per_rank;
     Load load;
     ModelCost model;
-    std::vector<Check> checks;  // strongest first
+    std::vector<ExpertChoice> expert_choices;  // by layer and micro-batch; empty where no rows travel
+    std::vector<Check> checks;                 // strongest first
 };
 
 struct Report {

@@ -13,18 +13,16 @@ struct ExpertPlaces {
     std::vector<std::int32_t> part;
     std::vector<std::int32_t> chunk;
 
-    ExpertPlaces(const BlockShape& shape, std::int64_t chunks)
+    ExpertPlaces(const BlockShape& shape, const Chunks& chunks)
         : part(at(shape.num_experts)), chunk(at(shape.num_experts)) {
-        for (std::int64_t p = 0; p < shape.num_parts; ++p) {
-            const Range experts = shape.experts_of(p);
-            for (std::int64_t c = 0; c < chunks; ++c) {
-                const Range piece = chunk_of(experts, chunks, c);
-                for (std::int64_t e = piece.begin; e < piece.end; ++e)
+        for (std::int64_t p = 0; p < shape.num_parts; ++p)
+            for (std::int64_t c = 0; c < chunks.size(); ++c) {
+                const Range piece = chunks.of(p, c);
+                for (std::int64_t e = piece.begin; e < piece.end; ++e) {
+                    part[at(e)] = static_cast<std::int32_t>(p);
                     chunk[at(e)] = static_cast<std::int32_t>(c);
+                }
             }
-            for (std::int64_t e = experts.begin; e < experts.end; ++e)
-                part[at(e)] = static_cast<std::int32_t>(p);
-        }
     }
 };
 
@@ -41,13 +39,25 @@ std::int64_t running_sums(std::span<std::int32_t> values) {
 
 }  // namespace
 
+void divide_evenly(const BlockShape& shape, std::int64_t num_chunks, std::vector<std::int64_t>& bounds) {
+    bounds.clear();
+    for (std::int64_t p = 0; p < shape.num_parts; ++p) {
+        const Range experts = shape.experts_of(p);
+        for (std::int64_t c = 0; c < num_chunks; ++c)
+            bounds.push_back(chunk_of(experts, num_chunks, c).begin);
+        bounds.push_back(experts.end);
+    }
+}
+
 std::int64_t route(const BlockShape& shape, std::span<const std::int32_t> ids, std::span<const float> weights,
                    std::int64_t chunks, bool dedup, std::span<std::int32_t> counts,
                    std::span<std::int32_t> send_order, std::span<std::int32_t> sent_slots) {
     const std::int64_t k = shape.top_k;
     const std::int64_t num_tokens = std::ssize(ids) / k;
     const std::int64_t fields = num_count_fields(chunks > 0);
-    const ExpertPlaces places(shape, chunks);
+    std::vector<std::int64_t> bounds;
+    divide_evenly(shape, std::max<std::int64_t>(1, chunks), bounds);
+    const ExpertPlaces places(shape, Chunks(shape, bounds));
     std::fill(counts.begin(), counts.end(), 0);
     const auto count = [&](std::int64_t expert, CountField field) -> std::int32_t& {
         return counts[at(expert * fields + field)];
@@ -115,9 +125,10 @@ struct Arrived {
 
 class Mapper {
   public:
-    Mapper(const BlockShape& shape, std::int64_t part, const CountsView& counts, std::int64_t chunks,
+    Mapper(const BlockShape& shape, std::int64_t part, const CountsView& counts, const Chunks& chunks,
            bool dedup, bool per_chunk)
         : shape_(shape),
+          part_(part),
           experts_(shape.experts_of(part)),
           counts_(counts),
           chunks_(chunks),
@@ -160,10 +171,10 @@ class Mapper {
                 first_expert_row_[at(e * num_sources + s)] = expert_row;
                 expert_row += static_cast<std::int32_t>(counts_.at(s, experts_.begin + e, kRows));
             }
-        for (std::int64_t c = 0; c < chunks_; ++c) {
-            const Range chunk = part_of(local, chunks_, c);
+        for (std::int64_t c = 0; c < chunks_.size(); ++c) {
+            const Range chunk = chunks_.of(part_, c);
             for (std::int64_t s = 0; s < num_sources; ++s)
-                for (std::int64_t e = chunk.begin; e < chunk.end; ++e) {
+                for (std::int64_t e = chunk.begin - experts_.begin; e < chunk.end - experts_.begin; ++e) {
                     first_arrived_row_[at(e * num_sources + s)] = arrived_row;
                     first_home_row_[at(e * num_sources + s)] = home_row;
                     arrived_row +=
@@ -208,8 +219,8 @@ class Mapper {
         next_expert_row_ = first_expert_row_;
         next_home_row_ = first_home_row_;
         next_arrived_row_ = first_arrived_row_;
-        std::vector<std::int32_t> home_of_chunk(at(chunks_));
-        std::vector<std::int32_t> entries(at(chunks_));
+        std::vector<std::int32_t> home_of_chunk(at(chunks_.size()));
+        std::vector<std::int32_t> entries(at(chunks_.size()));
         for (std::int64_t s = 0; s < num_sources; ++s) {
             const auto place = [&](std::int64_t expert) {
                 return at((expert - experts_.begin) * num_sources + s);
@@ -231,8 +242,7 @@ class Mapper {
                     const std::int64_t chunk = per_chunk_ ? places_.chunk[at(ids[j])] : 0;
                     std::int32_t& home = home_of_chunk[at(chunk)];
                     // per_chunk: rows of (chunk, source) by token, counted from the chunk's first expert
-                    const std::int64_t key =
-                        per_chunk_ ? experts_.begin + part_of(experts_.size(), chunks_, chunk).begin : last;
+                    const std::int64_t key = per_chunk_ ? chunks_.of(part_, chunk).begin : last;
                     if (home < 0) home = next_home_row_[place(key)]++;
                     const std::int64_t arrived = dedup_ ? shared_row : next_arrived_row_[place(ids[j])]++;
                     f(home, entries[at(chunk)]++, std::bit_cast<float>(row[1 + k + j]),
@@ -243,9 +253,10 @@ class Mapper {
     }
 
     BlockShape shape_;
+    std::int64_t part_;
     Range experts_;
     CountsView counts_;
-    std::int64_t chunks_;
+    Chunks chunks_;
     bool dedup_, per_chunk_;
     ExpertPlaces places_;
     std::vector<std::int32_t> first_expert_row_, first_home_row_,
@@ -258,7 +269,7 @@ class Mapper {
 }  // namespace
 
 void map_rows(const BlockShape& shape, std::int64_t part, const CountsView& counts,
-              std::span<const std::int32_t> slots, std::int64_t chunks, bool dedup, bool per_chunk,
+              std::span<const std::int32_t> slots, const Chunks& chunks, bool dedup, bool per_chunk,
               std::span<std::int32_t> expert_order, const ReduceMaps& reduce) {
     Mapper(shape, part, counts, chunks, dedup, per_chunk).map(slots, expert_order, reduce);
 }
@@ -279,7 +290,7 @@ void map_rows_at_home(const BlockShape& shape, std::span<const std::int32_t> ids
         reduce.starts[at(t)] = static_cast<std::int32_t>(t * shape.top_k);
 }
 
-std::int64_t map_home(const BlockShape& shape, std::span<const std::int32_t> ids, std::int64_t chunks,
+std::int64_t map_home(const BlockShape& shape, std::span<const std::int32_t> ids, const Chunks& chunks,
                       bool per_chunk, std::span<std::int32_t> starts, std::span<std::int32_t> index) {
     const std::int64_t k = shape.top_k;
     const std::int64_t num_tokens = std::ssize(ids) / k;
@@ -296,8 +307,7 @@ std::int64_t map_home(const BlockShape& shape, std::span<const std::int32_t> ids
             const bool ends = j + 1 == k || places.part[at(sorted[j + 1])] != part ||
                               (per_chunk && places.chunk[at(sorted[j + 1])] != places.chunk[at(sorted[j])]);
             if (!ends) continue;
-            f(part, per_chunk ? chunk_of(shape.experts_of(part), chunks, places.chunk[at(sorted[j])]).begin
-                              : sorted[j]);
+            f(part, per_chunk ? chunks.of(part, places.chunk[at(sorted[j])]).begin : sorted[j]);
         }
     };
     std::vector<std::int32_t> num_sums(at(shape.num_experts), 0);
@@ -306,9 +316,9 @@ std::int64_t map_home(const BlockShape& shape, std::span<const std::int32_t> ids
 
     std::vector<std::int32_t> next(at(shape.num_experts * shape.num_shards));
     std::int32_t row = 0;
-    for (std::int64_t c = 0; c < chunks; ++c)
+    for (std::int64_t c = 0; c < chunks.size(); ++c)
         for (std::int64_t p = 0; p < shape.num_parts; ++p) {
-            const Range chunk = chunk_of(shape.experts_of(p), chunks, c);
+            const Range chunk = chunks.of(p, c);
             for (std::int64_t shard = 0; shard < shape.num_shards; ++shard)
                 for (std::int64_t e = chunk.begin; e < chunk.end; ++e) {
                     next[at(e * shape.num_shards + shard)] = row;

@@ -3,7 +3,7 @@
 //
 // Inside a block, expert part p of `num_parts` holds experts part_of(E, num_parts, p), in `num_shards`
 // members (etp); block rank of a member is p * num_shards + shard. Every rank of the block is a source of
-// rows. Chunk c of n of a part's experts is part_of(size, n, c) of them.
+// rows. Each part's experts form the same number of chunks, of neighbouring experts (Chunks).
 #pragma once
 
 #include "base/range.hpp"
@@ -53,11 +53,33 @@ struct BlockShape {
     std::int64_t slot_columns() const { return 1 + 2 * top_k; }
 };
 
-/// A chunk's experts, as global expert numbers.
+/// A chunk's experts where a part's experts are divided evenly, as global expert numbers.
 inline Range chunk_of(Range experts, std::int64_t num_chunks, std::int64_t chunk) {
     const Range local = part_of(experts.size(), num_chunks, chunk);
     return {experts.begin + local.begin, experts.begin + local.end};
 }
+
+/// How the experts of every part form chunks. `bounds` [part][chunks + 1], global expert numbers: chunk c of
+/// part p begins at bounds[p][c] and ends at bounds[p][c + 1]; chunks may be empty.
+class Chunks {
+  public:
+    /// The bounds are not copied.
+    Chunks(const BlockShape& shape, std::span<const std::int64_t> bounds)
+        : bounds_(bounds), num_chunks_(std::ssize(bounds) / shape.num_parts - 1) {}
+
+    std::int64_t size() const { return num_chunks_; }
+    Range of(std::int64_t part, std::int64_t chunk) const {
+        const std::size_t i = at(part * (num_chunks_ + 1) + chunk);
+        return {bounds_[i], bounds_[i + 1]};
+    }
+
+  private:
+    std::span<const std::int64_t> bounds_;
+    std::int64_t num_chunks_;
+};
+
+/// The bounds of `num_chunks` chunks of as many experts each as chunk_of gives.
+void divide_evenly(const BlockShape& shape, std::int64_t num_chunks, std::vector<std::int64_t>& bounds);
 
 /// Which field counts the rows that travel out, and that go home.
 inline CountField out_field(bool dedup) {
@@ -70,7 +92,8 @@ inline CountField home_field(bool per_chunk) {
 /// At the source. ids, weights: [num_tokens, top_k], slots by descending score.
 /// counts [E, num_count_fields]; send_order: token of each sent row, by (part, first local expert, token), or
 /// without dedup by (expert, token); sent_slots [sent rows, slot_columns()]. Room for num_tokens * top_k rows
-/// is always enough. chunks > 0 (combine per_chunk) counts kChunkFirst too. Returns the number of sent rows.
+/// is always enough. chunks > 0 (combine per_chunk: so many even ones) counts kChunkFirst too. Returns the
+/// number of sent rows.
 std::int64_t route(const BlockShape& shape, std::span<const std::int32_t> ids, std::span<const float> weights,
                    std::int64_t chunks, bool dedup, std::span<std::int32_t> counts,
                    std::span<std::int32_t> send_order, std::span<std::int32_t> sent_slots);
@@ -90,7 +113,7 @@ struct ReduceMaps {
 /// in its send order. Arrived rows are numbered (chunk, source, send order). expert_order [expert rows]: the
 /// arrived row of each row the experts compute, by (expert, source, token).
 void map_rows(const BlockShape& shape, std::int64_t part, const CountsView& counts,
-              std::span<const std::int32_t> slots, std::int64_t chunks, bool dedup, bool per_chunk,
+              std::span<const std::int32_t> slots, const Chunks& chunks, bool dedup, bool per_chunk,
               std::span<std::int32_t> expert_order, const ReduceMaps& reduce);
 
 /// The same where nothing travels (one part): arrived row = token, home row = token.
@@ -101,7 +124,7 @@ void map_rows_at_home(const BlockShape& shape, std::span<const std::int32_t> ids
 /// At the source: where the rows that come home lie, CSR over its tokens, by ascending block rank (then
 /// chunk). Rows come home numbered (chunk, block rank, order of ReduceMaps). starts: num_tokens + 1. Returns
 /// the number of entries.
-std::int64_t map_home(const BlockShape& shape, std::span<const std::int32_t> ids, std::int64_t chunks,
+std::int64_t map_home(const BlockShape& shape, std::span<const std::int32_t> ids, const Chunks& chunks,
                       bool per_chunk, std::span<std::int32_t> starts, std::span<std::int32_t> index);
 
 }  // namespace eps::routing

@@ -30,7 +30,7 @@ plan::PassUnderCheck pass_under_check(std::span<const LoweredRank> ranks) {
     const Range layers = layers_of(setup);
     for (std::int64_t layer = layers.begin; layer < layers.end; ++layer)
         pass.num_moe_layers += setup.spec->is_moe(layer);
-    pass.num_chunks = any.num_chunks;
+    pass.num_chunks = any.chunks_by_load ? 0 : any.num_chunks;
     pass.dedup = setup.schedule.dedup;
     pass.per_chunk = any.per_chunk;
     return pass;

@@ -5,7 +5,8 @@
 // of chunk i as soon as it has arrived, while chunk i+1 travels; tokens whose last local expert is done are
 // reduced and go home on the combine lane. Standard EP is the same with n = 1; without overlap every op waits
 // for the one before it.
-#include "cost/choose.hpp"
+#include "base/error.hpp"
+#include "cost/paper_rules.hpp"
 #include "schedule/lowering.hpp"
 
 #include <algorithm>
@@ -19,9 +20,10 @@ using plan::reads;
 using plan::Slice;
 using plan::writes;
 
-void Lowering::Sizes::measure(const Tables& tables, const routing::CountsView& counts) {
+void Lowering::Sizes::measure(const Tables& tables, const routing::Chunks& chunks,
+                              const routing::CountsView& counts) {
     const routing::BlockShape& block = tables.block;
-    const std::int64_t n = tables.num_chunks;
+    const std::int64_t n = chunks.size();
     const std::int64_t num_ranks = block.num_ranks();
     const std::int64_t self = tables.block_rank;
     const bool per_chunk = tables.per_chunk;
@@ -38,9 +40,8 @@ void Lowering::Sizes::measure(const Tables& tables, const routing::CountsView& c
     came_begin.assign(at(n * num_ranks + 1), 0);
     std::int64_t sent = 0;
     for (std::int64_t p = 0; p < block.num_parts; ++p) {
-        const Range experts = block.experts_of(p);
         for (std::int64_t c = 0; c < n; ++c) {
-            const Range chunk = routing::chunk_of(experts, n, c);
+            const Range chunk = chunks.of(p, c);
             sent_begin.push_back(sent);
             sent += sum(self, chunk, out);
             const std::int64_t sums = sum(self, chunk, home);
@@ -56,7 +57,7 @@ void Lowering::Sizes::measure(const Tables& tables, const routing::CountsView& c
     slots_begin.assign(at(num_ranks + 1), 0);
     std::int64_t arrived = 0, going = 0;
     for (std::int64_t c = 0; c < n; ++c) {
-        const Range chunk = routing::chunk_of(mine, n, c);
+        const Range chunk = chunks.of(tables.position.ep, c);
         for (std::int64_t s = 0; s < num_ranks; ++s) {
             const std::int64_t rows = sum(s, chunk, out);
             arrived_begin.push_back(arrived);
@@ -81,9 +82,10 @@ void Lowering::Sizes::measure(const Tables& tables, const routing::CountsView& c
 
 void Lowering::experts(const MicroBatchTables& batch, std::int64_t layer, const routing::CountsView& counts) {
     const WorkBuffers& work = tables_.buffers;
-    const std::int64_t n = tables_.num_chunks;
+    choose_chunks(counts);
+    const std::int64_t n = chunks().size();
     counts_buffer_ = tables_.setup.schedule.oracle ? batch.known_counts[at(layer)] : work.all_counts;
-    sizes_.measure(tables_, counts);
+    sizes_.measure(tables_, chunks(), counts);
     builder_.set_serial(!tables_.setup.schedule.overlap);
 
     dispatch_slots(batch, counts);
@@ -100,7 +102,7 @@ void Lowering::experts(const MicroBatchTables& batch, std::int64_t layer, const 
     const BufferId shared = tables_.spec().n_shared_experts > 0 ? work.shared_out : kNoBuffer;
     const Slice out = owned_hidden(batch);
     builder_.add(tables_.lanes.dispatch,
-                 plan::MapHome{ids, starts.buffer, index.buffer, n, tables_.per_chunk},
+                 plan::MapHome{ids, starts.buffer, index.buffer, chunk_bounds_numbers_, tables_.per_chunk},
                  {reads(ids), writes(starts), writes(index)});
     builder_.add(tables_.lanes.compute,
                  plan::UnpackSum{came.buffer, starts.buffer, index.buffer, shared, true, out},
@@ -108,10 +110,47 @@ void Lowering::experts(const MicroBatchTables& batch, std::int64_t layer, const 
     builder_.set_serial(false);
 }
 
+cost::ExpertLayer expert_layer(const Tables& tables) {
+    const model::ModelSpec& spec = tables.spec();
+    const Schedule& schedule = tables.setup.schedule;
+    const std::int64_t num_shards = tables.block.num_shards;
+    cost::ExpertLayer layer{
+        .block = tables.block,
+        .hidden = spec.hidden_size,
+        .width = (spec.moe_intermediate_size + num_shards - 1) / num_shards,
+        .shared_width = spec.n_shared_experts > 0 ? spec.shared_intermediate_size() : 0,
+        .dtype = tables.setup.dtype,
+        .dedup = schedule.dedup,
+        .gemm = {},
+        .link = tables.setup.link,
+    };
+    if (schedule.gemm == GemmChoice::group) layer.gemm = plan::GemmKind::group;
+    if (schedule.gemm == GemmChoice::dense) layer.gemm = plan::GemmKind::dense;
+    return layer;
+}
+
+Lowering::Lowering(const Tables& tables, plan::PlanBuilder& builder) : tables_(tables), builder_(builder) {
+    const PassSetup& setup = tables.setup;
+    const bool chooses = tables.chunks_by_load || setup.schedule.gemm == GemmChoice::automatic;
+    if (setup.times != nullptr && chooses) chooser_.emplace(*setup.times, expert_layer(tables));
+}
+
+// The same on all ranks of the block: a pure function of what they all know.
+void Lowering::choose_chunks(const routing::CountsView& counts) {
+    if (tables_.chunks_by_load) {
+        chooser_->choose(counts, chunk_bounds_);
+    } else {
+        routing::divide_evenly(tables_.block, tables_.num_chunks, chunk_bounds_);
+    }
+    chunk_bounds_numbers_.begin = builder_.mark_numbers();
+    for (const std::int64_t bound : chunk_bounds_) builder_.number(bound);
+    chunk_bounds_numbers_.end = builder_.mark_numbers();
+}
+
 void Lowering::dispatch_slots(const MicroBatchTables& batch, const routing::CountsView& counts) {
     const WorkBuffers& work = tables_.buffers;
     const routing::BlockShape& block = tables_.block;
-    const std::int64_t n = tables_.num_chunks;
+    const std::int64_t n = chunks().size();
     const plan::LaneId lane = tables_.lanes.dispatch;
     const auto first_send = builder_.mark_transfers();
     for (std::int64_t rank = 0; rank < block.num_ranks(); ++rank) {
@@ -147,7 +186,7 @@ void Lowering::dispatch_slots(const MicroBatchTables& batch, const routing::Coun
                       starts.buffer,
                       index.buffer,
                       weights.buffer,
-                      n,
+                      chunk_bounds_numbers_,
                       tables_.setup.schedule.dedup,
                       tables_.per_chunk},
         {reads(arrived), reads(all_counts), writes(order), writes(starts), writes(index), writes(weights)});
@@ -156,7 +195,7 @@ void Lowering::dispatch_slots(const MicroBatchTables& batch, const routing::Coun
 void Lowering::dispatch_chunk(const MicroBatchTables& batch, std::int64_t chunk) {
     const WorkBuffers& work = tables_.buffers;
     const routing::BlockShape& block = tables_.block;
-    const std::int64_t n = tables_.num_chunks;
+    const std::int64_t n = chunks().size();
     const plan::LaneId lane = tables_.lanes.dispatch;
 
     const auto first_range = builder_.mark_numbers();
@@ -199,6 +238,19 @@ void Lowering::dispatch_chunk(const MicroBatchTables& batch, std::int64_t chunk)
                  {reads(outgoing), writes({work.arrived, arrived})});
 }
 
+plan::GemmKind Lowering::kind_of(std::span<const std::int64_t> offsets) {
+    switch (tables_.setup.schedule.gemm) {
+        case GemmChoice::group:
+            return plan::GemmKind::group;
+        case GemmChoice::dense:
+            return plan::GemmKind::dense;
+        case GemmChoice::automatic:
+            return chooser_ ? chooser_->kind_of(offsets)
+                            : cost::paper_gemm(offsets.back() - offsets.front(), std::ssize(offsets) - 1);
+    }
+    throw Error(Exit::internal, "unknown choice of GEMM");
+}
+
 void Lowering::expert_gemms(std::int64_t layer, Range experts, const std::int64_t* offsets) {
     const WorkBuffers& work = tables_.buffers;
     const plan::LaneId compute = tables_.lanes.compute;
@@ -210,10 +262,7 @@ void Lowering::expert_gemms(std::int64_t layer, Range experts, const std::int64_
         builder_.add(compute, plan::Clear{{work.expert_out, rows}}, {writes({work.expert_out, rows})});
         return;
     }
-    const GemmChoice choice = tables_.setup.schedule.gemm;
-    const plan::GemmKind kind = choice == GemmChoice::automatic ? cost::auto_gemm(rows.size(), experts.size())
-                                : choice == GemmChoice::dense   ? plan::GemmKind::dense
-                                                                : plan::GemmKind::group;
+    const plan::GemmKind kind = kind_of({offsets, at(experts.size() + 1)});
     const auto first = builder_.mark_numbers();
     for (std::int64_t i = 0; i <= experts.size(); ++i) builder_.number(offsets[i]);
     const Range offset_numbers{first, builder_.mark_numbers()};
@@ -234,7 +283,9 @@ void Lowering::compute_chunk(std::int64_t layer, std::int64_t chunk) {
     const WorkBuffers& work = tables_.buffers;
     const plan::LaneId compute = tables_.lanes.compute;
     const std::int64_t num_ranks = tables_.block.num_ranks();
-    const Range experts = part_of(tables_.shards.experts.size(), tables_.num_chunks, chunk);
+    const std::int64_t first = tables_.shards.experts.begin;
+    const Range of_block = chunks().of(tables_.position.ep, chunk);
+    const Range experts{of_block.begin - first, of_block.end - first};  // of this rank
     const Range rows{sizes_.expert_begin[at(experts.begin)], sizes_.expert_begin[at(experts.end)]};
     // With dedup a row may have come with an earlier chunk; what is reduced may have been computed with one.
     const Range arrived{0, sizes_.arrived_begin[at((chunk + 1) * num_ranks)]};
@@ -243,11 +294,11 @@ void Lowering::compute_chunk(std::int64_t layer, std::int64_t chunk) {
                      sizes_.going_begin[at((chunk + 1) * num_ranks)]};
 
     if (!rows.empty()) {
-        const auto first = builder_.mark_numbers();
+        const auto ends = builder_.mark_numbers();
         builder_.number(rows.begin);
         builder_.number(rows.end);
         builder_.add(compute,
-                     plan::PackRows{work.arrived, work.expert_order, work.expert_in, {first, first + 2}},
+                     plan::PackRows{work.arrived, work.expert_order, work.expert_in, {ends, ends + 2}},
                      {reads({work.expert_order, rows}), reads({work.arrived, arrived}),
                       writes({work.expert_in, rows})});
         expert_gemms(layer, experts, sizes_.expert_begin.data() + experts.begin);
@@ -308,7 +359,7 @@ void Lowering::experts_at_home(const MicroBatchTables& batch, std::int64_t layer
                                work.reduce_starts,
                                work.reduce_index,
                                work.reduce_weights,
-                               1,
+                               {},
                                true,
                                false},
                  {reads(ids), reads(weights), writes({work.expert_order, slots}), writes(starts),

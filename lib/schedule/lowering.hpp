@@ -2,11 +2,13 @@
 // rank that asks, whichever rank the tables are for.
 #pragma once
 
+#include "cost/choose.hpp"
 #include "plan/builder.hpp"
 #include "routing/row_maps.hpp"
 #include "schedule/tables.hpp"
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace eps::schedule {
@@ -15,7 +17,7 @@ namespace eps::schedule {
 class Lowering {
   public:
     /// `tables` and `builder` outlive it.
-    Lowering(const Tables& tables, plan::PlanBuilder& builder) : tables_(tables), builder_(builder) {}
+    Lowering(const Tables& tables, plan::PlanBuilder& builder);
 
     /// Most entries that one segment appends to any of the plan's flat arrays.
     std::int64_t most_entries() const;
@@ -57,12 +59,19 @@ class Lowering {
     void dispatch_chunk(const MicroBatchTables& batch, std::int64_t chunk);
     void compute_chunk(std::int64_t layer, std::int64_t chunk);
     void combine_chunk(std::int64_t chunk);
+    void choose_chunks(const routing::CountsView& counts);
+    routing::Chunks chunks() const { return {tables_.block, chunk_bounds_}; }
     void expert_gemms(std::int64_t layer, Range experts, const std::int64_t* offsets);
+
+    plan::GemmKind kind_of(std::span<const std::int64_t> offsets);
 
     const Tables& tables_;
     plan::PlanBuilder& builder_;
+    std::optional<cost::Chooser> chooser_;  // where anything is chosen by the load
     plan::BufferId counts_buffer_ = plan::kNoBuffer;
     std::vector<plan::BufferUse> uses_;
+    std::vector<std::int64_t> chunk_bounds_;  // of the experts segment being lowered
+    Range chunk_bounds_numbers_;              // the same in the plan
 
     // Sizes of the experts segment being lowered.
     struct Sizes {
@@ -73,9 +82,12 @@ class Lowering {
         std::vector<std::int64_t> came_begin;     // [chunk][block rank], + 1: sums that come home
         std::vector<std::int64_t> expert_begin;   // [local expert], + 1: expert rows
         std::int64_t num_entries = 0;             // of reduce maps
-        void measure(const Tables& tables, const routing::CountsView& counts);
+        void measure(const Tables& tables, const routing::Chunks& chunks, const routing::CountsView& counts);
     } sizes_;
 };
+
+/// What choices and predictions of a case depend on.
+cost::ExpertLayer expert_layer(const Tables& tables);
 
 /// The steps of a pass on the rank of `tables`, in order.
 std::vector<plan::Step> pass(const Tables& tables);

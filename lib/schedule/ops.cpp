@@ -44,7 +44,8 @@ std::int64_t Lowering::most_entries() const {
         most_sequences = std::max(most_sequences, batch.num_sequences());
     const std::int64_t per_chunk =
         32 + 4 * std::max(tables_.block.num_ranks(), tables_.setup.placement.attention_tp);
-    return 128 + tables_.num_chunks * per_chunk + tables_.block.num_experts + most_sequences;
+    return 128 + tables_.num_chunks * per_chunk + tables_.block.num_parts + tables_.block.num_experts +
+           most_sequences;
 }
 
 void Lowering::norm(Slice in, BufferId weight, Slice out, double eps) {

@@ -1,6 +1,6 @@
 #include "schedule/tables.hpp"
 
-#include "cost/choose.hpp"
+#include "cost/paper_rules.hpp"
 
 #include <algorithm>
 
@@ -211,8 +211,12 @@ Tables make_tables(const PassSetup& setup, std::int64_t rank, plan::PlanBuilder&
                     std::max<std::int64_t>(1, spec.num_experts_per_tok)};
     tables.block_rank = tables.position.ep * placement.etp + tables.position.etp;
     const std::int64_t most_experts = (spec.n_routed_experts + placement.ep - 1) / placement.ep;
-    if (!tables.replicated && setup.schedule.chunk_by == ChunkBy::expert)
-        tables.num_chunks = setup.schedule.chunks.value_or(cost::auto_chunks(most_experts));
+    if (!tables.replicated && setup.schedule.chunk_by == ChunkBy::expert) {
+        tables.chunks_by_load = !setup.schedule.chunks && setup.times != nullptr && !tables.per_chunk;
+        tables.num_chunks = tables.chunks_by_load
+                                ? std::max<std::int64_t>(1, most_experts)
+                                : setup.schedule.chunks.value_or(cost::paper_chunks(most_experts));
+    }
 
     tables.lanes = declare_lanes(setup, builder);
     Declarer declare(setup, builder);

@@ -4,6 +4,7 @@
 #include "base/dtype.hpp"
 #include "base/link.hpp"
 #include "base/range.hpp"
+#include "cost/op_times.hpp"
 #include "model/spec.hpp"
 #include "placement/placement.hpp"
 #include "placement/weights.hpp"
@@ -28,6 +29,9 @@ struct PassSetup {
     DType dtype = DType::f32;
     bool forced_routing = false;
     std::optional<Link> link = {};  // the wire between ranks, where it is emulated or modelled
+    /// What "auto" decides by, the same on every rank; without it the paper's fixed rules hold. Outlives the
+    /// tables.
+    const cost::OpTimes* times = nullptr;
 };
 
 /// A pass's decoder layers: all, or for scope moe the first MoE layer alone.
@@ -94,7 +98,8 @@ struct Tables {
     placement::Shards shards;
     bool replicated = false;
     bool per_chunk = false;
-    std::int64_t num_chunks = 1;
+    std::int64_t num_chunks = 1;  // of a rank's experts, as many in each; chosen by load: at most
+    bool chunks_by_load = false;
     routing::BlockShape block;
     std::int64_t block_rank = 0;  // this rank's place in its block
     Lanes lanes;

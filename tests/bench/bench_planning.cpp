@@ -124,11 +124,14 @@ void bench(std::int64_t num_ranks, std::int64_t tokens_per_rank, bool overlap) {
     std::vector<std::int32_t> order(room), starts(room), index(room);
     std::vector<float> weights(room);
     const Times routing = measure([&] { route(tables.block, ids); });
+    std::vector<std::int64_t> bounds;
+    routing::divide_evenly(tables.block, kChunks, bounds);
+    const routing::Chunks chunks(tables.block, bounds);
     const Times holder = measure([&] {
-        routing::map_rows(tables.block, tables.position.ep, view, slots, kChunks, true, false, order,
+        routing::map_rows(tables.block, tables.position.ep, view, slots, chunks, true, false, order,
                           {starts, index, weights});
     });
-    const Times home = measure([&] { routing::map_home(tables.block, ids, kChunks, false, starts, index); });
+    const Times home = measure([&] { routing::map_home(tables.block, ids, chunks, false, starts, index); });
     fmt::print(
         "{:>5} ranks  {:<10} route {:>9.1f} us  map_rows {:>7.1f} us  map_home {:>7.1f} us  for {} tokens "
         "a rank\n",

@@ -38,7 +38,8 @@ inline Calibration made_up() {
     made.lane_hop_s = 2e-6;
     made.chunk_overhead_s = 1e-5;
     made.segment_overhead_s = 2e-5;
-    made.exchanges = {{"mpi", 1, line(1e-5, 1e-9)}, {"mpi", 3, line(3e-5, 1e-9)}};
+    made.exchanges = {{"mpi", 1, line(1e-5, 1e-9), line(2e-5, 1e-9)},
+                      {"mpi", 3, line(3e-5, 1e-9), line(6e-5, 1e-9)}};
     made.copy = line(1e-6, 1e-10);
     DTypeTimes times;
     times.dtype = eps::DType::f32;

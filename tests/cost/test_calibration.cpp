@@ -90,7 +90,7 @@ TEST_CASE("merging adds shapes and replaces what both have") {
                            .attentions = {},
                            .compute_ops = {},
                            .exchange_ops = {}});
-    merge(into, more);
+    merge_tables(into, more);
     REQUIRE(into.dtypes.size() == 2);
     const DTypeTimes& f32 = into.dtypes[0];
     REQUIRE(f32.gemms.size() == 3);

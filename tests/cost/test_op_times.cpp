@@ -47,6 +47,7 @@ TEST_CASE("exchanges: between measured numbers of messages, and beyond") {
     CHECK(times.exchange_seconds(0, 1) == 0);
     CHECK(times.exchange_seconds(64, 0) == 0);
     CHECK(times.exchange_seconds(1024, 1) == approx(1e-5 + 1024e-9));
+    CHECK(times.exchange_seconds(1024, 2, true) == approx(4e-5 + 1024e-9));
     CHECK(times.exchange_seconds(1024, 2) == approx(2e-5 + 1024e-9));
     CHECK(times.exchange_seconds(1024, 3) == approx(3e-5 + 1024e-9));
     CHECK(times.exchange_seconds(1024, 6) == approx(3e-5 + 1024e-9 + 3 * (3e-5 + 1e-9) / 3));

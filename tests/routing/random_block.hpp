@@ -37,16 +37,17 @@ struct Block {
     std::int64_t chunks = 1;
     bool dedup = true;
     bool per_chunk = false;
-    std::vector<Choices> sources;  // per block rank
+    std::vector<std::int64_t> chunk_bounds;  // [part][chunks + 1]
+    std::vector<Choices> sources;            // per block rank
 
     std::int64_t num_tokens(std::int64_t source) const {
         return std::ssize(sources[at(source)].ids) / shape.top_k;
     }
+    eps::routing::Chunks chunks_of_parts() const { return {shape, chunk_bounds}; }
     /// The chunk that holds the expert, by looking at all of them.
     std::int64_t chunk_of_expert(std::int64_t expert) const {
-        const eps::Range local = shape.experts_of(shape.part_of_expert(expert));
         for (std::int64_t c = 0;; ++c)
-            if (eps::routing::chunk_of(local, chunks, c).contains(expert)) return c;
+            if (chunks_of_parts().of(shape.part_of_expert(expert), c).contains(expert)) return c;
     }
     std::string about() const {
         return std::to_string(shape.num_experts) + " experts, " + std::to_string(shape.num_parts) +
@@ -84,6 +85,14 @@ inline Block random_block(std::uint64_t number) {
     block.chunks = dice.roll(1, block.shape.num_experts + 2);
     block.dedup = dice.roll(0, 1) == 1;
     block.per_chunk = dice.roll(0, 1) == 1;
+    eps::routing::divide_evenly(block.shape, block.chunks, block.chunk_bounds);
+    if (!block.per_chunk && number % 2 == 1)  // as any load may ask
+        for (std::int64_t p = 0; p < block.shape.num_parts; ++p) {
+            const auto of_part = block.chunk_bounds.begin() + p * (block.chunks + 1);
+            for (std::int64_t c = 1; c < block.chunks; ++c)
+                of_part[c] = dice.roll(of_part[0], of_part[block.chunks]);
+            std::sort(of_part, of_part + block.chunks);
+        }
     for (std::int64_t s = 0; s < block.shape.num_ranks(); ++s)
         block.sources.push_back(choose(block.shape, dice.roll(0, 3) == 0 ? 0 : dice.roll(0, 12), dice));
     return block;

@@ -43,8 +43,8 @@ class RoundTrip {
         std::vector<double> came;  // by (chunk, block rank)
         for (const auto& part : came_[at(source)]) came.insert(came.end(), part.begin(), part.end());
         std::vector<std::int32_t> starts(at(block_.num_tokens(source) + 1)), index(came.size());
-        const std::int64_t num_entries = map_home(block_.shape, block_.sources[at(source)].ids, block_.chunks,
-                                                  block_.per_chunk, starts, index);
+        const std::int64_t num_entries = map_home(block_.shape, block_.sources[at(source)].ids,
+                                                  block_.chunks_of_parts(), block_.per_chunk, starts, index);
         REQUIRE(num_entries == std::ssize(came));
         std::vector<double> sums(at(block_.num_tokens(source)), 0.0);
         for (std::int64_t t = 0; t < std::ssize(sums); ++t)
@@ -75,7 +75,7 @@ class RoundTrip {
         std::int64_t num_expert_rows = 0, num_home_rows = 0;
         for (std::int64_t c = 0; c < block_.chunks; ++c)
             for (std::int64_t s = 0; s < num_ranks(); ++s) {
-                const Range chunk = chunk_of(experts, block_.chunks, c);
+                const Range chunk = block_.chunks_of_parts().of(part, c);
                 for (std::int64_t i = sent_before(s, chunk.begin); i < sent_before(s, chunk.end); ++i)
                     arrived.push_back(row_of(s, routed_[at(s)].send_order[at(i)]));
                 num_home_rows += counts_->sum(s, chunk, home_field(block_.per_chunk));
@@ -88,8 +88,8 @@ class RoundTrip {
         std::vector<std::int32_t> order(at(num_expert_rows)), starts(at(num_home_rows + 1)),
             index(at(num_expert_rows));
         std::vector<float> weights(at(num_expert_rows));
-        map_rows(block_.shape, part, counts_->view, slots, block_.chunks, block_.dedup, block_.per_chunk,
-                 order, {starts, index, weights});
+        map_rows(block_.shape, part, counts_->view, slots, block_.chunks_of_parts(), block_.dedup,
+                 block_.per_chunk, order, {starts, index, weights});
 
         std::vector<double> computed;
         for (std::int64_t e = experts.begin; e < experts.end; ++e) {
@@ -105,7 +105,7 @@ class RoundTrip {
                 const ReduceMaps& maps) {
         std::int64_t home_row = 0;
         for (std::int64_t c = 0; c < block_.chunks; ++c) {
-            const Range chunk = chunk_of(experts, block_.chunks, c);
+            const Range chunk = block_.chunks_of_parts().of(rank / block_.shape.num_shards, c);
             std::int64_t rows_so_far = 0;  // of the experts of this chunk and before
             for (std::int64_t s = 0; s < num_ranks(); ++s)
                 rows_so_far += counts_->sum(s, {experts.begin, chunk.end}, kRows);

@@ -93,8 +93,9 @@ TEST_CASE("map_rows orders expert rows and sums as the twin does") {
             maps.starts.assign(expected.starts.size() + 3, -5);
             maps.index.assign(expected.index.size() + 3, -5);
             maps.weights.assign(expected.index.size() + 3, -5);
-            map_rows(block.shape, part, counts.view, slots_at(block, routed, part), block.chunks, block.dedup,
-                     block.per_chunk, maps.expert_order, {maps.starts, maps.index, maps.weights});
+            map_rows(block.shape, part, counts.view, slots_at(block, routed, part), block.chunks_of_parts(),
+                     block.dedup, block.per_chunk, maps.expert_order,
+                     {maps.starts, maps.index, maps.weights});
             maps.expert_order.resize(expected.expert_order.size());
             maps.starts.resize(expected.starts.size());
             maps.index.resize(expected.index.size());
@@ -116,8 +117,9 @@ TEST_CASE("map_home finds the rows that come home as the twin does") {
             HomeMaps maps;
             maps.starts.assign(expected.starts.size(), -5);
             maps.index.assign(expected.index.size(), -5);
-            const std::int64_t num_entries = map_home(block.shape, block.sources[at(s)].ids, block.chunks,
-                                                      block.per_chunk, maps.starts, maps.index);
+            const std::int64_t num_entries =
+                map_home(block.shape, block.sources[at(s)].ids, block.chunks_of_parts(), block.per_chunk,
+                         maps.starts, maps.index);
             REQUIRE(num_entries == std::ssize(expected.index));
             REQUIRE(maps.starts == expected.starts);
             REQUIRE(maps.index == expected.index);
@@ -129,6 +131,7 @@ TEST_CASE("where nothing travels, rows are those of one part whose rows arrive b
     for (std::uint64_t number = 0; number < kNumBlocks; ++number) {
         Block block = random_block(number);
         block.shape.num_parts = block.shape.num_shards = 1;
+        divide_evenly(block.shape, block.chunks, block.chunk_bounds);
         block.sources.resize(1);
         INFO("block " << number << ": " << block.about());
         const Choices& choices = block.sources[0];

@@ -71,6 +71,7 @@ struct OpRunner::Visitor {
     std::span<const std::int64_t> numbers(Range range) const {
         return {self.plan_.numbers.data() + range.begin, at(range.size())};
     }
+    routing::Chunks chunks(Range bounds) const { return {self.tables_.block, numbers(bounds)}; }
     routing::CountsView counts(plan::BufferId id, std::int64_t num_sources) const {
         return {all<std::int32_t>(id).data(), num_sources, self.tables_.block.num_experts,
                 routing::num_count_fields(self.tables_.per_chunk)};
@@ -173,12 +174,12 @@ struct OpRunner::Visitor {
         }
         routing::map_rows(self.tables_.block, self.tables_.position.ep,
                           counts(op.all_counts, self.tables_.block.num_ranks()),
-                          part<std::int32_t>(op.arrived_slots), op.chunks, op.dedup, op.per_chunk,
-                          all<std::int32_t>(op.expert_order), reduce);
+                          part<std::int32_t>(op.arrived_slots), chunks(op.chunk_bounds), op.dedup,
+                          op.per_chunk, all<std::int32_t>(op.expert_order), reduce);
     }
     void operator()(const plan::MapHome& op) const {
-        routing::map_home(self.tables_.block, part<std::int32_t>(op.ids), op.chunks, op.per_chunk,
-                          all<std::int32_t>(op.starts), all<std::int32_t>(op.index));
+        routing::map_home(self.tables_.block, part<std::int32_t>(op.ids), chunks(op.chunk_bounds),
+                          op.per_chunk, all<std::int32_t>(op.starts), all<std::int32_t>(op.index));
     }
     void operator()(const plan::PackRows& op) const {
         const auto ends = numbers(op.ranges);

@@ -1,0 +1,198 @@
+#include "app/calibrate.hpp"
+
+#include "backend/cpu/calibrate.hpp"
+#include "base/json.hpp"
+#include "base/nearest.hpp"
+#include "base/output_path.hpp"
+#include "base/shipped.hpp"
+#include "comm/collectives.hpp"
+#include "report/environment.hpp"
+#include "report/sha256.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <set>
+
+#include <fmt/format.h>
+
+namespace eps {
+
+namespace {
+
+constexpr const char* kShipped = "configs/calibrations";
+
+// One line on stderr, beside errors and progress.
+void note(const Launch& launch, const std::string& text) {
+    if (launch.speaks()) std::fprintf(stderr, "calibration: %s\n", text.c_str());
+}
+
+cost::Measured measured_here(const config::RunConfig& config, const Launch& launch,
+                             const comm::MpiWorld& mpi) {
+    const report::Host host = report::this_host();
+    const std::set<std::string> hosts(mpi.hosts().begin(), mpi.hosts().end());
+    std::string libraries = launch.kernels->name;
+    for (const DType dtype : {DType::f32, DType::bf16})
+        if (std::ranges::count(config.cases, dtype, &config::Case::dtype) > 0)
+            libraries += fmt::format("; {} {}", name_of(dtype), launch.kernels->describe_gemm(dtype));
+    return {.machine = fmt::format("{}, {} CPUs{}", host.cpu_model, host.num_cpus,
+                                   hosts.size() > 1 ? fmt::format(", {} hosts", hosts.size()) : ""),
+            .libraries = libraries + "; " + mpi.library_version(),
+            .ranks = launch.world->size(),
+            .threads = launch.threads,
+            .cores_shared = launch.cores_shared};
+}
+
+std::string cache_path(const cost::Measured& here) {
+    const std::string folder = calibration_folder();
+    if (folder.empty()) return "";
+    const std::string key = fmt::format("{}\n{}\n{}", here.machine, here.libraries, here.cores_shared);
+    return fmt::format("{}/cpu-{}x{}-{}.json", folder, here.ranks, here.threads,
+                       report::sha256_hex(key).substr(0, 16));
+}
+
+// A name of a shipped calibration, or a path.
+std::string named_path(const std::string& name) {
+    if (name.find('/') != std::string::npos || name.ends_with(".json")) return name;
+    const std::vector<std::string> names = shipped_names(kShipped);
+    if (std::ranges::find(names, name) == names.end())
+        throw Error(Exit::usage, fmt::format("/calibration is \"{}\", expected {}a path or null", name,
+                                             names.empty() ? "" : any_of_names(names) + ", "));
+    return find_shipped(kShipped) + "/" + name + ".json";
+}
+
+// A named calibration must be of this very setting, whose times the choices are for.
+void require_fit(const cost::Calibration& named, const cost::Measured& here,
+                 const std::vector<cost::Wanted>& missing, const std::string& path) {
+    const auto refuse = [&](const std::string& what) {
+        throw Error(Exit::usage,
+                    fmt::format("{}: does not fit this run: {}; leave out \"calibration\" to have "
+                                "this machine measured",
+                                path, what));
+    };
+    const cost::Measured& there = named.measured;
+    if (there.machine != here.machine)
+        refuse(fmt::format("measured on {}, this is {}", there.machine, here.machine));
+    if (there.libraries != here.libraries)
+        refuse(fmt::format("measured with {}, this is {}", there.libraries, here.libraries));
+    if (there.ranks != here.ranks)
+        refuse(fmt::format("measured on {} ranks, these are {}", there.ranks, here.ranks));
+    if (there.threads != here.threads)
+        refuse(fmt::format("measured with {} threads a rank, these are {}", there.threads, here.threads));
+    for (const cost::Wanted& w : missing)
+        if (w.what == cost::Asked::experts)
+            refuse(fmt::format("it has no expert GEMMs of {} columns from {} in {}", w.n, w.k,
+                               name_of(w.dtype)));
+}
+
+// What rank 0's plans ask for, on every rank.
+std::vector<cost::Wanted> wanted_by(const std::vector<std::unique_ptr<LiveCase>>& cases, const Launch& launch,
+                                    bool everything) {
+    std::vector<cost::Wanted> mine;
+    for (const auto& live : cases) cost::want(live->runner->plan(), live->config.dtype, everything, mine);
+    const comm::Bytes bytes = comm::broadcast_bytes(*launch.world, 0, std::as_bytes(std::span(mine)));
+    std::vector<cost::Wanted> wanted(bytes.size() / sizeof(cost::Wanted));
+    std::memcpy(wanted.data(), bytes.data(), bytes.size());
+    return wanted;
+}
+
+// The text of this machine's calibration; empty if there is none yet, or none that can be used.
+std::string cached_text(const std::string& path, const cost::Measured& here, const Launch& launch) {
+    std::string text;
+    if (launch.speaks() && std::filesystem::exists(path)) {
+        try {
+            text = read_text_file(path, Exit::usage);
+            if (cost::read_calibration(text, path).measured != here)
+                throw Error(Exit::usage, path + ": is of another machine");
+        } catch (const Error& error) {
+            note(launch, fmt::format("{}: measuring anew", error.what()));
+            text.clear();
+        }
+    }
+    return comm::broadcast_string(*launch.world, 0, text);
+}
+
+void keep(const cost::Calibration& calibration, std::string& path, const Launch& launch) {
+    if (launch.speaks() && !path.empty()) {
+        try {
+            write_output_file(path, "calibration", true, cost::to_json(calibration));
+        } catch (const Error& error) {
+            note(launch, fmt::format("not kept for the next run: {}", error.what()));
+            path.clear();
+        }
+    }
+    path = comm::broadcast_string(*launch.world, 0, path);
+}
+
+}  // namespace
+
+std::string calibration_folder() {
+    const auto variable = [](const char* name) -> std::string {
+        const char* value = std::getenv(name);
+        return value == nullptr ? "" : value;
+    };
+    // The standard wants absolute paths and has others ignored.
+    if (const std::string cache = variable("XDG_CACHE_HOME"); cache.starts_with('/'))
+        return cache + "/eps-bench";
+    if (const std::string home = variable("HOME"); home.starts_with('/')) return home + "/.cache/eps-bench";
+    return "";
+}
+
+report::CalibrationUsed Times::used() const {
+    const cost::Calibration& any = by_dtype.begin()->second.calibration();
+    return {.path = path, .hash = cost::hash_of(any), .about = any.about, .num_measured = num_measured};
+}
+
+bool chooses(const config::RunConfig& config) {
+    const bool has_experts = config.model.first_moe_layer() >= 0;
+    return has_experts && std::ranges::any_of(config.cases, [](const config::Case& c) {
+               return !c.schedule.chunks || c.schedule.gemm == schedule::GemmChoice::automatic;
+           });
+}
+
+Times find_times(const config::RunConfig& config, const std::vector<std::unique_ptr<LiveCase>>& cases,
+                 const Launch& launch, const comm::MpiWorld& mpi, bool everything) {
+    const cost::Measured here = measured_here(config, launch, mpi);
+    const std::vector<cost::Wanted> wanted = wanted_by(cases, launch, everything);
+    Times times{.by_dtype = {}, .path = {}, .num_measured = 0};
+    cost::Calibration calibration;
+    if (config.calibration) {
+        std::string text;
+        on_first_rank(*launch.world, [&] {
+            times.path = named_path(*config.calibration);
+            text = read_text_file(times.path, Exit::usage);
+        });
+        times.path = comm::broadcast_string(*launch.world, 0, times.path);
+        text = comm::broadcast_string(*launch.world, 0, text);
+        agree(*launch.world, [&] {
+            calibration = cost::read_calibration(text, times.path);
+            require_fit(calibration, here, cost::missing(calibration, wanted), times.path);
+        });
+    } else {
+        times.path = comm::broadcast_string(*launch.world, 0, cache_path(here));
+        const std::string text = cached_text(times.path, here, launch);
+        const bool known = !text.empty();
+        if (known) calibration = cost::read_calibration(text, times.path);
+        const std::vector<cost::Wanted> missing = cost::missing(calibration, wanted);
+        times.num_measured = std::ssize(missing);
+        if (!missing.empty()) {
+            note(launch, fmt::format("{} of {} tables are not in {}: measuring them once", missing.size(),
+                                     wanted.size(), times.path.empty() ? "any cache" : times.path));
+            const backend::cpu::CalibrationSetup setup{.world = launch.world,
+                                                       .kernels = launch.kernels,
+                                                       .spec = &config.model,
+                                                       .threads = launch.threads};
+            calibration = backend::cpu::measure(setup, here, missing, known ? &calibration : nullptr);
+            keep(calibration, times.path, launch);
+        }
+    }
+    agree(*launch.world, [&] {
+        for (const config::Case& c : config.cases)
+            times.by_dtype.try_emplace(c.dtype, calibration, c.dtype, times.path);
+    });
+    return times;
+}
+
+}  // namespace eps

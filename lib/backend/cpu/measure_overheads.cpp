@@ -1,0 +1,157 @@
+// Calibration of what a pass costs beside the work of its ops: a small experts segment is run in several
+// numbers of chunks, and what its ops do not explain is overhead, kN + b.
+#include "backend/cpu/calibrate.hpp"
+#include "backend/cpu/executor.hpp"
+#include "backend/inputs.hpp"
+#include "checkpoint/synthetic.hpp"
+#include "comm/collectives.hpp"
+#include "cost/choose.hpp"
+#include "schedule/check_input.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace eps::backend::cpu {
+
+namespace {
+
+constexpr std::int64_t kExpertsOfRank = 8, kTokensOfRank = 32;
+
+model::ModelSpec small_spec(std::int64_t num_ranks) {
+    model::ModelSpec spec;
+    spec.name = "calibration";
+    spec.num_layers = spec.num_hidden_layers = 1;
+    spec.hidden_size = 32;
+    spec.moe_intermediate_size = 16;
+    spec.n_routed_experts = kExpertsOfRank * num_ranks;
+    spec.num_experts_per_tok = 2;
+    return spec;
+}
+
+double median_of(std::vector<double> values) {
+    if (values.empty()) return 0;
+    std::ranges::sort(values);
+    return values[values.size() / 2];
+}
+
+/// Traced passes of the small model with its experts in so many chunks.
+class SmallPass {
+  public:
+    SmallPass(const CalibrationSetup& setup, std::int64_t num_chunks)
+        : world_(*setup.world),
+          spec_(small_spec(world_.size())),
+          prompts_(std::vector<std::int64_t>(at(world_.size()), kTokensOfRank), 1) {
+        prompts_.forced = workload::make_forced_routing(workload::UniformRouting{}, spec_, 1, {0},
+                                                        prompts_.batch.num_tokens());
+        const placement::Placement placement{.attention_dp = world_.size(), .ep = world_.size()};
+        layout_ = placement::lay_out_tokens(placement, prompts_.batch.lengths, 1);
+        schedule::PassSetup pass{.spec = &spec_,
+                                 .layout = &layout_,
+                                 .placement = placement,
+                                 .schedule = {.chunk_by = schedule::ChunkBy::expert,
+                                              .chunks = num_chunks,
+                                              .overlap = true,
+                                              .gemm = schedule::GemmChoice::group},
+                                 .scope = schedule::Scope::moe,
+                                 .dtype = DType::f32,
+                                 .forced_routing = true,
+                                 .times = nullptr};
+        runner_ = std::make_unique<PassRunner>(pass, world_.rank());
+        source_ = checkpoint::synthetic_weights(spec_, 1);
+        weights_ = std::make_unique<Weights>(runner_->tables().weights, DType::f32, *source_, *setup.kernels,
+                                             memory_);
+        executor_ = std::make_unique<CpuExecutor>(ExecutorSetup{.world = &world_,
+                                                                .weights = weights_.get(),
+                                                                .kernels = setup.kernels,
+                                                                .memory = &memory_,
+                                                                .threads = setup.threads,
+                                                                .board = nullptr,
+                                                                .on_failure = {}},
+                                                  placement);
+        executor_->bind(runner_->plan(), runner_->tables());
+        inputs_ = std::make_unique<Inputs>(prompts_, *runner_);
+        inputs_->write(*executor_);
+    }
+
+    /// From known counts to the end, the slowest rank's; and the gaps between ops.
+    double run(std::vector<double>& op_gaps, std::vector<double>& hop_gaps) {
+        inputs_->write_rows(*executor_);
+        world_.barrier();
+        runner_->run(*executor_, true);
+        std::vector<trace::Span> by_op(runner_->plan().ops.size());
+        for (const trace::Span& span : executor_->take_spans()) by_op[at(span.op)] = span;
+        add_gaps(by_op, op_gaps, hop_gaps);
+        std::int64_t known_ns = 0, end_ns = 0;
+        for (const trace::Span& span : by_op) {
+            if (plan::kOpNames[at(span.kind)] == "exchange_counts") known_ns = span.end_ns;
+            end_ns = std::max(end_ns, span.end_ns);
+        }
+        return comm::max_over_ranks(world_, static_cast<double>(end_ns - known_ns) * 1e-9);
+    }
+
+    cost::Prediction predict(const cost::OpTimes& times) const {
+        const schedule::Tables& tables = runner_->tables();
+        cost::Chooser chooser(times, schedule::expert_layer(tables));
+        std::vector<std::int64_t> bounds;
+        routing::divide_evenly(tables.block, tables.num_chunks, bounds);
+        return chooser.predict(schedule::view_of(tables, runner_->counts().front().counts), bounds);
+    }
+
+  private:
+    // From an op's being ready, by its lane or by an op of another lane, to its begin.
+    void add_gaps(const std::vector<trace::Span>& by_op, std::vector<double>& op_gaps,
+                  std::vector<double>& hop_gaps) const {
+        const plan::RankPlan& plan = runner_->plan();
+        std::vector<std::int64_t> lane_end(plan.lanes.size(), 0);
+        for (const plan::Op& op : plan.ops) {
+            const trace::Span& span = by_op[at(op.id)];
+            std::int64_t other_end = 0;
+            for (std::int64_t i = op.after.begin; i < op.after.end; ++i)
+                other_end = std::max(other_end, by_op[at(plan.after[at(i)])].end_ns);
+            const std::int64_t own_end = lane_end[at(op.lane)];
+            const bool hop = other_end > own_end;
+            const std::int64_t gap = span.begin_ns - std::max(other_end, own_end);
+            if (own_end > 0 && gap >= 0 && gap < 1'000'000)  // longer: it was not submitted yet
+                (hop ? hop_gaps : op_gaps).push_back(static_cast<double>(gap) * 1e-9);
+            lane_end[at(op.lane)] = span.end_ns;
+        }
+    }
+
+    comm::Communicator& world_;
+    model::ModelSpec spec_;
+    Prompts prompts_;
+    placement::TokenLayout layout_;
+    std::unique_ptr<PassRunner> runner_;
+    std::unique_ptr<checkpoint::WeightSource> source_;
+    MemoryCount memory_;
+    std::unique_ptr<Weights> weights_;
+    std::unique_ptr<CpuExecutor> executor_;
+    std::unique_ptr<Inputs> inputs_;
+};
+
+}  // namespace
+
+void measure_overheads(const CalibrationSetup& setup, cost::Calibration& made) {
+    constexpr int kPasses = 11;
+    constexpr std::array kChunks{1, 2, 4, 8};
+    made.op_overhead_s = made.lane_hop_s = made.chunk_overhead_s = made.segment_overhead_s = 0;
+    const cost::OpTimes times(made, made.dtypes.front().dtype, "this calibration");
+    std::vector<double> op_gaps, hop_gaps;
+    // Least squares of the seconds that are left over, against the number of chunks.
+    double n = 0, sum_x = 0, sum_y = 0, sum_xx = 0, sum_xy = 0;
+    for (const int num_chunks : kChunks) {
+        SmallPass pass(setup, num_chunks);
+        std::vector<double> seconds;
+        for (int i = 0; i < kPasses; ++i) seconds.push_back(pass.run(op_gaps, hop_gaps));
+        const double left_over = median_of(seconds) - pass.predict(times).overlapped_s;
+        n += 1, sum_x += num_chunks, sum_y += left_over, sum_xx += num_chunks * num_chunks,
+            sum_xy += num_chunks * left_over;
+    }
+    const double slope = (n * sum_xy - sum_x * sum_y) / (n * sum_xx - sum_x * sum_x);
+    made.chunk_overhead_s = std::max(1e-6, slope);
+    made.segment_overhead_s = std::max(0.0, (sum_y - made.chunk_overhead_s * sum_x) / n);
+    made.op_overhead_s = median_of(op_gaps);
+    made.lane_hop_s = std::max(0.0, median_of(hop_gaps) - made.op_overhead_s);
+}
+
+}  // namespace eps::backend::cpu
