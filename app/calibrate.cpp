@@ -2,7 +2,6 @@
 
 #include "backend/cpu/calibrate.hpp"
 #include "base/json.hpp"
-#include "base/nearest.hpp"
 #include "base/output_path.hpp"
 #include "base/shipped.hpp"
 #include "comm/collectives.hpp"
@@ -29,14 +28,12 @@ void note(const Launch& launch, const std::string& text) {
     if (launch.speaks()) std::fprintf(stderr, "calibration: %s\n", text.c_str());
 }
 
-cost::Measured measured_here(const config::RunConfig& config, const Launch& launch,
-                             const comm::MpiWorld& mpi) {
+cost::Measured measured_here(const Launch& launch, const comm::MpiWorld& mpi) {
     const report::Host host = report::this_host();
     const std::set<std::string> hosts(mpi.hosts().begin(), mpi.hosts().end());
     std::string libraries = launch.kernels->name;
     for (const DType dtype : {DType::f32, DType::bf16})
-        if (std::ranges::count(config.cases, dtype, &config::Case::dtype) > 0)
-            libraries += fmt::format("; {} {}", name_of(dtype), launch.kernels->describe_gemm(dtype));
+        libraries += fmt::format("; {} {}", name_of(dtype), launch.kernels->describe_gemm(dtype));
     return {.machine = fmt::format("{}, {} CPUs{}", host.cpu_model, host.num_cpus,
                                    hosts.size() > 1 ? fmt::format(", {} hosts", hosts.size()) : ""),
             .libraries = libraries + "; " + mpi.library_version(),
@@ -51,16 +48,6 @@ std::string cache_path(const cost::Measured& here) {
     const std::string key = fmt::format("{}\n{}\n{}", here.machine, here.libraries, here.cores_shared);
     return fmt::format("{}/cpu-{}x{}-{}.json", folder, here.ranks, here.threads,
                        report::sha256_hex(key).substr(0, 16));
-}
-
-// A name of a shipped calibration, or a path.
-std::string named_path(const std::string& name) {
-    if (name.find('/') != std::string::npos || name.ends_with(".json")) return name;
-    const std::vector<std::string> names = shipped_names(kShipped);
-    if (std::ranges::find(names, name) == names.end())
-        throw Error(Exit::usage, fmt::format("/calibration is \"{}\", expected {}a path or null", name,
-                                             names.empty() ? "" : any_of_names(names) + ", "));
-    return find_shipped(kShipped) + "/" + name + ".json";
 }
 
 // A named calibration must be of this very setting, whose times the choices are for.
@@ -128,6 +115,19 @@ void keep(const cost::Calibration& calibration, std::string& path, const Launch&
 
 }  // namespace
 
+std::string calibrations_to_name() {
+    return fmt::format("one of {} (shipped), or a path", fmt::join(shipped_names(kShipped), ", "));
+}
+
+std::string named_calibration_path(const std::string& name, const std::string& where) {
+    const bool is_path = name.find('/') != std::string::npos || name.ends_with(".json");
+    const std::string path = is_path ? name : fmt::format("{}/{}.json", find_shipped(kShipped), name);
+    if (!std::filesystem::exists(path))
+        throw Error(Exit::usage, fmt::format("{}: /calibration is \"{}\", which is not there; expected {}",
+                                             where, name, calibrations_to_name()));
+    return path;
+}
+
 std::string calibration_folder() {
     const auto variable = [](const char* name) -> std::string {
         const char* value = std::getenv(name);
@@ -145,6 +145,21 @@ report::CalibrationUsed Times::used() const {
     return {.path = path, .hash = cost::hash_of(any), .about = any.about, .num_measured = num_measured};
 }
 
+std::string Times::told(double elapsed_s) const {
+    const cost::Calibration& any = by_dtype.begin()->second.calibration();
+    std::string text = fmt::format("calibration {} of {} ranks x {} threads on {}\n", cost::hash_of(any),
+                                   any.measured.ranks, any.measured.threads, any.measured.machine);
+    for (const cost::DTypeTimes& times : any.dtypes)
+        text += fmt::format("  {}: {} GEMM shapes, {} gates, {} attentions, {} ops\n", name_of(times.dtype),
+                            times.gemms.size(), times.gates.size(), times.attentions.size(),
+                            times.compute_ops.size() + times.exchange_ops.size());
+    text += fmt::format(
+        "  overhead of a chunk {:.1f} us, of an op {:.1f} us, of waiting for another lane {:.1f} us\n",
+        any.chunk_overhead_s * 1e6, any.op_overhead_s * 1e6, any.lane_hop_s * 1e6);
+    return text + fmt::format("{} tables measured in {:.1f} s: {}", num_measured, elapsed_s,
+                              path.empty() ? "kept nowhere" : path);
+}
+
 bool chooses(const config::RunConfig& config) {
     const bool has_experts = config.model.first_moe_layer() >= 0;
     return has_experts && std::ranges::any_of(config.cases, [](const config::Case& c) {
@@ -154,14 +169,14 @@ bool chooses(const config::RunConfig& config) {
 
 Times find_times(const config::RunConfig& config, const std::vector<std::unique_ptr<LiveCase>>& cases,
                  const Launch& launch, const comm::MpiWorld& mpi, bool everything) {
-    const cost::Measured here = measured_here(config, launch, mpi);
+    const cost::Measured here = measured_here(launch, mpi);
     const std::vector<cost::Wanted> wanted = wanted_by(cases, launch, everything);
     Times times{.by_dtype = {}, .path = {}, .num_measured = 0};
     cost::Calibration calibration;
     if (config.calibration) {
         std::string text;
         on_first_rank(*launch.world, [&] {
-            times.path = named_path(*config.calibration);
+            times.path = named_calibration_path(*config.calibration, launch.options.config_path);
             text = read_text_file(times.path, Exit::usage);
         });
         times.path = comm::broadcast_string(*launch.world, 0, times.path);

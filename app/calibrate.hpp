@@ -21,6 +21,8 @@ struct Times {
     std::int64_t num_measured;  // tables of this run
 
     report::CalibrationUsed used() const;
+    /// For people: where it is, what it knows, how long measuring took.
+    std::string told(double elapsed_s) const;
 };
 
 /// Does any case leave its chunks or its GEMM kind to the load?
@@ -30,6 +32,11 @@ bool chooses(const config::RunConfig& config);
 /// measures. Errors: usage (a named calibration that is not one, or was measured elsewhere). Collective.
 Times find_times(const config::RunConfig& config, const std::vector<std::unique_ptr<LiveCase>>& cases,
                  const Launch& launch, const comm::MpiWorld& mpi, bool everything);
+
+/// The path of a calibration that a config names: a shipped one, or a file. Error(usage), naming the config
+/// `where`: there is none.
+std::string named_calibration_path(const std::string& name, const std::string& where);
+std::string calibrations_to_name();  // "one of ..., or a path"
 
 /// Where this machine's calibrations are kept: "" if no place is known (neither XDG_CACHE_HOME nor HOME).
 std::string calibration_folder();

@@ -2,6 +2,7 @@
 
 #include "app/list.hpp"
 #include "base/error.hpp"
+#include "base/shipped.hpp"
 #include "eps_version.hpp"
 
 #include <cmath>
@@ -124,6 +125,22 @@ void refuse_flags_before_subcommand(const CLI::App& app) {
                                                      option->get_name(), command->get_name()));
 }
 
+constexpr const char* kAboutCalibrate =
+    "Measures on this machine, on as many ranks as mpirun starts, everything that a config's cases take time "
+    "for, and\nkeeps it for runs to come (in $XDG_CACHE_HOME/eps-bench or ~/.cache/eps-bench). What is known "
+    "is "
+    "not measured again.";
+
+CLI::App* add_calibrate(CLI::App& app, Options& options) {
+    CLI::App* command = app.add_subcommand("calibrate", kAboutCalibrate);
+    command->add_option("--config", options.config_path, "the run to measure for (configs/quickstart.json)")
+        ->type_name("FILE");
+    command->add_option("--set", options.sets, "sets any key of the config (repeatable)")
+        ->type_name("/POINTER=VALUE")
+        ->allow_extra_args(false);
+    return command;
+}
+
 void check(const Options& options) {
     if (options.config_path.empty())
         throw Error(
@@ -151,6 +168,7 @@ Options parse_options(int argc, const char* const* argv) {
     app.add_flag("--list", list, "print strategies, presets and scopes");
     app.add_flag("--version", version, "print the version");
     const CompareCommand compare(app);
+    const CLI::App* const calibrate = add_calibrate(app, options);
     try {
         app.parse(argc, argv);
     } catch (const CLI::CallForHelp&) {
@@ -162,6 +180,11 @@ Options parse_options(int argc, const char* const* argv) {
     refuse_flags_before_subcommand(app);
     options.compare = compare.read();
     if (options.compare) return options;
+    options.calibrate = calibrate->parsed();
+    if (options.calibrate) {
+        if (options.config_path.empty()) options.config_path = find_shipped("configs") + "/quickstart.json";
+        return options;
+    }
     if (version || list) {
         options.answer = version ? version_text() : list_text();
         return options;

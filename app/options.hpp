@@ -12,6 +12,7 @@ namespace eps {
 
 struct Options {
     std::optional<CompareOptions> compare;  // a subcommand; the other fields belong to a run
+    bool calibrate = false;                 // the subcommand, of a run's config
     std::string config_path;
     std::vector<std::string> sets;  // "/json/pointer=value", applied in order: flags first, then every --set
     bool dry_run = false;           // print placement, memory, bytes and FLOPs; run nothing

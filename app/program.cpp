@@ -122,6 +122,7 @@ class Program {
         const std::vector<CaseGroup> groups = make_groups(cases_);
         check_resources(config_, *prompts_, groups, launch_);
         if (launch_.options.dry_run || launch_.options.plan) return only_tell(groups);
+        if (launch_.options.calibrate) return only_calibrate();
 
         calibrate();
         report_ = start_report(config_, launch_, mpi_, argv_, utc, cpus_);
@@ -158,6 +159,16 @@ class Program {
         });
     }
 
+    Exit only_calibrate() {
+        launch_.board->set_phase("calibration", comm::Patience::unlimited);
+        const std::int64_t begin_ns = comm::steady_now_ns();
+        const Times times = find_times(config_, cases_, launch_, mpi_, true);
+        if (launch_.speaks())
+            std::printf("%s\n",
+                        times.told(static_cast<double>(comm::steady_now_ns() - begin_ns) * 1e-9).c_str());
+        return Exit::ok;
+    }
+
     void calibrate() {
         if (!chooses(config_) && !config_.calibration) return;
         launch_.board->set_phase("calibration", comm::Patience::unlimited);
@@ -177,6 +188,9 @@ class Program {
             throw AgreedError(Exit::usage,
                               "--dry-run and --plan tell what ranks that were started would do; the backend "
                               "\"sim\" only models them: leave it or the flag out");
+        if (launch_.options.calibrate)
+            throw AgreedError(Exit::usage,
+                              "the backend \"sim\" cannot be measured: calibrate with another one");
         report_ = start_report(config_, launch_, mpi_, argv_, utc, cpus_);
         on_first_rank(*launch_.world,
                       [&] { calibration_ = named_calibration(config_, launch_.options.config_path); });
@@ -190,7 +204,9 @@ class Program {
             for (const auto& live : cases_) {
                 live->result = describe_case(config_, live->config, modelled);
                 const cost::OpTimes times(calibration_, live->config.dtype, *config_.calibration);
+                live->times = &times;
                 traces_.push_back(simulate_case(config_, *prompts_, {&times, *config_.calibration}, *live));
+                live->times = nullptr;
                 conclude(live->result);
                 report_.results.push_back(live->result);
                 if (report_.results.size() == cases_.size()) report_.run.utc_end = report::utc_now();

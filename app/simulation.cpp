@@ -1,5 +1,6 @@
 #include "app/simulation.hpp"
 
+#include "app/calibrate.hpp"
 #include "app/lowered_world.hpp"
 #include "app/results.hpp"
 #include "backend/sim/simulate.hpp"
@@ -149,19 +150,12 @@ CaseTrace simulate_case(const config::RunConfig& config, const backend::Prompts&
 }
 
 cost::Calibration named_calibration(const config::RunConfig& config, const std::string& where) {
-    const std::string expected =
-        fmt::format("one of {} (shipped), or a path", fmt::join(shipped_names("configs/calibrations"), ", "));
     if (!config.calibration)
         throw Error(
             Exit::usage,
             fmt::format("{}: /calibration is missing: the backend \"sim\" needs times of ops; expected {}",
-                        where, expected));
-    const std::string& name = *config.calibration;
-    const bool is_path = name.find('/') != std::string::npos || name.ends_with(".json");
-    const std::string path = is_path ? name : find_shipped("configs/calibrations") + "/" + name + ".json";
-    if (!std::filesystem::exists(path))
-        throw Error(Exit::usage, fmt::format("{}: /calibration is \"{}\", which is not there; expected {}",
-                                             where, name, expected));
+                        where, calibrations_to_name()));
+    const std::string path = named_calibration_path(*config.calibration, where);
     return cost::read_calibration(read_text_file(path, Exit::usage), path);
 }
 

@@ -101,8 +101,10 @@ class Gpu:
         sizes = [1, *self.exchange_sizes]
         seconds = [self.exchange_s]
         seconds += [max(self.exchange_s, size / rate) for size, rate in zip(sizes[1:], self.exchange_bytes_per_s)]
+        alone = table("bytes", sizes, seconds)
         return [
-            {"transport": "wire", "num_messages": count, **table("bytes", sizes, seconds)} for count in (1, 3, 7)]
+            {"transport": "wire", "num_messages": count, **alone, "beside_gemm_seconds": alone["seconds"]}
+            for count in (1, 3, 7)]
 
 
 def calibration(about, machine, ranks, gpu, network):

@@ -63,7 +63,6 @@ struct RunConfig {
     Scope scope = Scope::model;
     Backend backend = Backend::cpu;
     std::int64_t num_ranks = 1;              // started, or with the backend sim modelled
-    std::optional<std::string> calibration;  // a shipped one's name, or a path; empty: this machine's own
     Workload workload;
     std::optional<std::string> calibration;  // a shipped one's name, or a path; empty: this machine's own
     std::vector<Case> cases;

@@ -80,6 +80,10 @@ void Chooser::divide_by_rows(std::int64_t num_chunks, std::vector<std::int64_t>&
     }
 }
 
+void Chooser::divide(std::int64_t num_chunks, bool by_rows, std::vector<std::int64_t>& bounds) const {
+    by_rows ? divide_by_rows(num_chunks, bounds) : routing::divide_evenly(layer_.block, num_chunks, bounds);
+}
+
 double Chooser::compute_seconds(Range experts) const {
     const double rows = number(rows_before_[at(experts.end)] - rows_before_[at(experts.begin)]);
     if (rows == 0) return 0;
@@ -189,23 +193,28 @@ std::int64_t Chooser::most_chunks() const {
 
 Prediction Chooser::choose(const routing::CountsView& counts, std::vector<std::int64_t>& bounds) {
     take_load(counts);
-    routing::divide_evenly(layer_.block, 1, bounds);
-    Prediction best{1, predicted(bounds), 0};
-    best.serial_s = serial_seconds(work_);
-    const std::int64_t most = most_chunks();
+    candidates_.clear();
+    double best = 0, best_of_fewer = 0;
+    std::int64_t most = 1;
     int without_gain = 0;
-    for (std::int64_t n = 2; n <= most && without_gain < 3; n += n < 8 ? 1 : n / 4) {
-        ++without_gain;
+    for (std::int64_t n = 1; n <= most && without_gain < 3; n += n < 8 ? 1 : n / 4) {
         for (const bool by_rows : {false, true}) {
-            by_rows ? divide_by_rows(n, candidate_) : routing::divide_evenly(layer_.block, n, candidate_);
-            const double seconds = predicted(candidate_);
-            if (!(seconds < best.overlapped_s)) continue;
-            best = {n, seconds, serial_seconds(work_)};
-            bounds.swap(candidate_);
-            without_gain = 0;
+            if (by_rows && n == 1) continue;
+            divide(n, by_rows, bounds);
+            candidates_.push_back({n, by_rows, predicted(bounds)});
+            if (n == 1) {
+                best = candidates_.back().seconds;
+                most = most_chunks();
+            }
+            best = std::min(best, candidates_.back().seconds);
         }
+        without_gain = n > 1 && best >= best_of_fewer ? without_gain + 1 : 0;
+        best_of_fewer = best;
     }
-    return best;
+    const auto good_enough = std::ranges::find_if(
+        candidates_, [&](const Candidate& c) { return c.seconds <= best * (1 + kNotWorthwhile); });
+    divide(good_enough->num_chunks, good_enough->by_rows, bounds);
+    return {good_enough->num_chunks, predicted(bounds), serial_seconds(work_)};
 }
 
 Prediction Chooser::predict(const routing::CountsView& counts, const std::vector<std::int64_t>& bounds) {

@@ -3,7 +3,8 @@
 //
 // The paper (arXiv 2410.12247, section 5.2) models overhead as kN + b and finds N* = sqrt(C / k), where C is
 // the less of communication and computation. Here k and b are measured, N* bounds the search, and among the
-// candidates the one with the shortest predicted pipeline wins: ties go to fewer chunks, then to even ones.
+// candidates with about the shortest predicted pipeline the one with the fewest chunks wins, even ones before
+// those that are balanced by rows.
 #pragma once
 
 #include "base/link.hpp"
@@ -37,14 +38,17 @@ struct Prediction {
     double serial_s = 0;      // the same, each op after the one before
 };
 
+/// More chunks than needed for so small a share of the time are not worth the error of the model.
+constexpr double kNotWorthwhile = 0.01;
+
 /// Keeps scratch memory: warm calls allocate nothing. All arithmetic as in time_table.hpp.
 class Chooser {
   public:
     /// `times` is copied.
     Chooser(const OpTimes& times, const ExpertLayer& layer);
 
-    /// Writes the bounds of the chunks (routing::Chunks) that `counts` of the whole block ask for: those with
-    /// the least overlapped time.
+    /// Writes the bounds of the chunks (routing::Chunks) that `counts` of the whole block ask for: the fewest
+    /// whose overlapped time is within kNotWorthwhile of the least.
     Prediction choose(const routing::CountsView& counts, std::vector<std::int64_t>& bounds);
 
     /// For given chunks.
@@ -60,6 +64,7 @@ class Chooser {
 
     void take_load(const routing::CountsView& counts);
     void divide_by_rows(std::int64_t num_chunks, std::vector<std::int64_t>& bounds) const;
+    void divide(std::int64_t num_chunks, bool by_rows, std::vector<std::int64_t>& bounds) const;
     double compute_seconds(Range experts) const;
     ExchangeWork exchange(double most_received, double most_sent, double most_own) const;
     void price(const std::vector<std::int64_t>& bounds);
@@ -81,7 +86,12 @@ class Chooser {
     double most_sent_share_ = 0;          // of all rows to other ranks, by one source
 
     SegmentWork work_;  // of the division priced last
-    std::vector<std::int64_t> candidate_;
+    struct Candidate {
+        std::int64_t num_chunks;
+        bool by_rows;
+        double seconds;
+    };
+    std::vector<Candidate> candidates_;
     std::vector<std::int64_t> chunk_rows_;
 };
 

@@ -72,6 +72,35 @@ Times measure(F&& f) {
             static_cast<double>(num_allocations - allocations_before - in_list) / num_calls};
 }
 
+/// Figures of about the right order: choosing takes as long whatever they are.
+cost::OpTimes made_up_times() {
+    const auto line = [](double fixed_s, double per_unit_s) {
+        cost::TimeTable table;
+        for (double size = 1; size < 1e9; size *= 4) {
+            table.sizes.push_back(size);
+            table.seconds.push_back(fixed_s + size * per_unit_s);
+        }
+        return table;
+    };
+    cost::Calibration made;
+    made.chunk_overhead_s = 30e-6;
+    made.exchanges = {{"mpi", 1, line(1e-5, 1e-9), line(2e-5, 1e-9)}};
+    made.copy = line(1e-6, 1e-10);
+    made.dtypes.emplace_back();
+    for (const auto& [n, k] : {std::pair{3072, 5120}, {5120, 1536}}) {
+        cost::GemmTimes gemm{.n = n, .k = k, .by_rows = {}, .experts = {}};
+        for (const auto kind : {plan::GemmKind::group, plan::GemmKind::dense})
+            for (const int num_experts : {1, 2, 8})
+                gemm.experts.push_back({kind, num_experts, line(1e-5, 1e-5)});
+        made.dtypes.back().gemms.push_back(gemm);
+    }
+    for (const char* op : {"pack_rows", "swiglu", "local_reduce", "unpack_sum"})
+        made.dtypes.back().compute_ops[op] = line(1e-6, 1e-10);
+    for (const char* op : {"pack_rows", "map_rows", "map_home"})
+        made.dtypes.back().exchange_ops[op] = line(1e-6, 1e-10);
+    return {made, DType::f32, "bench"};
+}
+
 void bench(std::int64_t num_ranks, std::int64_t tokens_per_rank, bool overlap) {
     model::ModelSpec spec;
     spec.num_layers = 1;
@@ -118,6 +147,23 @@ void bench(std::int64_t num_ranks, std::int64_t tokens_per_rank, bool overlap) {
         num_ranks, overlap ? "overlapped" : "serial", lower.median_us, lower.best_us, ops.ops.size(),
         ops.after.size(), ops.transfers.size(), lower.allocations);
     if (!overlap) return;
+
+    // n and the kinds of GEMM by load.
+    const cost::OpTimes times = made_up_times();
+    schedule::PassSetup by_load = setup;
+    by_load.schedule.chunks.reset();
+    by_load.times = &times;
+    plan::PlanBuilder load_builder;
+    const schedule::Tables load_tables = schedule::make_tables(by_load, rank, load_builder);
+    schedule::Lowering load_lowering(load_tables, load_builder);
+    const Times chosen = measure([&] {
+        load_builder.begin_pass();
+        load_lowering.lower(segment, view);
+    });
+    fmt::print(
+        "{:>5} ranks  {:<10} choose and lower {:>9.1f} us  best {:>9.1f}  {:>4} ops  {:g} allocations\n",
+        num_ranks, "by load", chosen.median_us, chosen.best_us, load_builder.plan().ops.size(),
+        chosen.allocations);
 
     const std::vector<std::int32_t> ids = choose(rank, tokens_per_rank);
     const std::size_t room = std::max(slots.size(), ids.size()) + 1;

@@ -137,7 +137,7 @@ CONFIGS = {
     "link of a case": (
         but(cases=[{"strategy": "ep", "link": [None, {"latency_us": -1}]}]),
         "/cases/0/link/1/latency_us is -1, expected a number"),
-    "calibration": (but(calibration="h200"), '/calibration is "h200"', "not in this build"),
+    "calibration": (but(calibration="h200"), '/calibration is "h200"', "which is not there", "h200x4, h800x8"),
     "ranks": (but(ranks=64), "/ranks is 64", "were started", 'the backend "sim"'),
     "backend of another build": (but(backend="cuda"), '/backend is "cuda"', "not in this build", '"cpu"'),
     "simulator with a gate": (but(backend="sim"), "/workload/routing/kind", 'the backend "sim" runs no gate'),

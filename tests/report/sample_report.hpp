@@ -66,6 +66,9 @@ inline eps::report::Result sample_result(const std::string& name, const std::str
         {0, 512, 3000, 1 << 20, 3 << 20, {{"compute", 0.0625}, {"dispatch", 0.015625}}, 0.0078125},
         {1, 512, 3144, 1 << 20, 3 << 20, {{"compute", 0.0625}, {"dispatch", 0.015625}}, 0.0078125}};
     result.load = {1.0234375, {3000, 3144}, 0, 410, 4.27};
+    result.expert_choices = {
+        {1, 0, 2, {3, 4}, {{"group", 3, 12.5, 60}, {"dense", 1, 410, 410}}, 0.0015, 0.0017},
+        {2, 0, 1, {7}, {}, eps::report::kUnknown, eps::report::kUnknown}};
     result.model = {1.25e12, 6.25e9, 6.25e11, 1e12, "measured GEMM peak of 2 threads"};
     result.checks = {sample_check("reference", true)};
     return result;
@@ -87,6 +90,8 @@ inline eps::report::Report sample_report() {
     report.environment.hosts = {{"node1", "AMD EPYC 9555", 2, 8LL << 30}};
     report.environment.ranks = {{0, "node1", {0, 1}, 1, {}}, {1, "node1", {0, 1}, 1, {}}};
     report.environment.mpi = "Open MPI v4.1.4";
+    report.environment.calibration = {"/home/me/.cache/eps-bench/cpu.json", "0123456789abcdef", "measured",
+                                      3};
     report.environment.blas = "oneDNN 2.6.3, avx512_core";
     report.environment.env = {{"OMP_WAIT_POLICY", "passive"}};
 

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,8 @@ struct TestCase {
     eps::schedule::Scope scope = eps::schedule::Scope::model;
     std::vector<std::int64_t> lengths{5, 3, 6};
     bool forced_routing = false;
+    std::optional<eps::Link> link = {};
+    const eps::cost::OpTimes* times = nullptr;  // that auto decides by
 };
 
 inline TestCase case_of(const std::string& strategy_name, std::int64_t world_size,
@@ -56,8 +59,9 @@ class LoweredPass {
         : spec_(eps::model::load_preset("tiny", test.model, test.layers)),
           layout_(eps::placement::lay_out_tokens(test.placement, test.lengths, test.schedule.micro_batches)) {
         using namespace eps;
-        setup_ = {&spec_,     &layout_,   test.placement,     test.schedule,
-                  test.scope, DType::f32, test.forced_routing};
+        setup_ = {&spec_,     &layout_,   test.placement,      test.schedule,
+                  test.scope, DType::f32, test.forced_routing, test.link,
+                  test.times};
         const Range layers = schedule::layers_of(setup_);
         for (std::int64_t layer = layers.begin; layer < layers.end; ++layer)
             for (std::int64_t m = 0; spec_.is_moe(layer) && m < test.schedule.micro_batches; ++m)

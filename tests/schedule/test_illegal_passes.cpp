@@ -258,6 +258,19 @@ TEST_CASE("R5: rows that go astray") {
         check_fires(check_rows, broken.pass,
                     {"R5", broken.name(3, broken.op(3, "local_reduce")), "which no expert has computed"});
     }
+    SECTION("chunks that another rank divides elsewhere") {
+        const Range bounds = broken.args<MapRows>(2, "map_rows").chunk_bounds;
+        number(broken.plan(2), bounds.begin + 1) += 1;
+        broken.pass.num_chunks = 0;  // by load: any division will do, as long as all have the same
+        check_fires(check_rows, broken.pass, {"R5: rank 2", "has other chunks than another op or rank"});
+        broken.pass.num_chunks = 3;
+        check_fires(check_rows, broken.pass, {"R5: rank 2", "maps other chunks than the pass has"});
+    }
+    SECTION("chunks that leave out an expert") {
+        const Range bounds = broken.args<MapRows>(0, "map_rows").chunk_bounds;
+        number(broken.plan(0), bounds.begin + 3) -= 1;
+        check_fires(check_rows, broken.pass, {"R5: rank 0", "that are not its experts in order"});
+    }
     SECTION("a sum that goes to another rank") {
         RankPlan& plan = broken.plan(0);
         Op& op = broken.op(0, "all_to_all", 0, "combine");

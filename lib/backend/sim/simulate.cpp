@@ -214,6 +214,10 @@ class Simulation {
         lane.work_s =
             times_.exchange_seconds(static_cast<double>(arrival.transfer_bytes), arrival.num_messages) +
             times_.copy_seconds(static_cast<double>(arrival.own_bytes));
+        const double beside_s =
+            times_.exchange_seconds(static_cast<double>(arrival.transfer_bytes), arrival.num_messages, true) +
+            lane.slowdown * times_.copy_seconds(static_cast<double>(arrival.own_bytes));
+        if (lane.work_s > 0) lane.slowdown = std::max(1.0, beside_s / lane.work_s);
         lane.phase = Phase::meeting;
         for (const std::int64_t peer : arrival.peers) wake(peer, now_s);
     }

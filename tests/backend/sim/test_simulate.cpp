@@ -58,6 +58,7 @@ TEST_CASE("an exchange beside a GEMM is slower and slows it; lanes share") {
     made.linear(0, kC, kD, 100);
     cost::Calibration calibration = round_numbers();
     calibration.exchange_slowdown = 2;
+    for (double& seconds : calibration.exchanges[0].beside_by_bytes.seconds) seconds *= 2;
     calibration.gemm_loss = 0.5;
     // 32 us at half the speed; meanwhile the GEMM gets on at three quarters of its own: 48 of 64 us.
     CHECK(simulated(made, calibration) ==
@@ -73,6 +74,7 @@ TEST_CASE("an exchange beside a GEMM is slower and slows it; lanes share") {
 TEST_CASE("a wire is one for all lanes, each direction by itself, and waiting slows nobody") {
     cost::Calibration calibration = round_numbers();
     calibration.exchange_slowdown = 2;
+    for (double& seconds : calibration.exchanges[0].beside_by_bytes.seconds) seconds *= 2;
     calibration.gemm_loss = 0.5;
     calibration.exchanges = {{"mpi", 1, {{1e15}, {1e-15}}}};  // the wire alone counts
     const Link link{0.32, 10};                                // 1000 rows take 100 us
