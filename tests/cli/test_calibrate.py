@@ -121,3 +121,8 @@ def test_a_named_calibration_must_fit(bench, cache, tmp_path):
     refused(lambda document: document["dtypes"][0].pop("gates"), "/dtypes/0/gates is missing")
     missing = bench({**AUTO, "calibration": str(tmp_path / "nothing.json")})
     assert missing.status == 2 and "nothing.json: no such file" in missing.errors[0]
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "configs/calibrations").glob("*.json")), ids=lambda path: path.stem)
+def test_shipped_calibrations_follow_the_schema(path):
+    jsonschema.validate(json.loads(path.read_text()), SCHEMA)

@@ -76,8 +76,8 @@ TEST_CASE("a wire is one for all lanes, each direction by itself, and waiting sl
     calibration.exchange_slowdown = 2;
     for (double& seconds : calibration.exchanges[0].beside_by_bytes.seconds) seconds *= 2;
     calibration.gemm_loss = 0.5;
-    calibration.exchanges = {{"mpi", 1, {{1e15}, {1e-15}}}};  // the wire alone counts
-    const Link link{0.32, 10};                                // 1000 rows take 100 us
+    calibration.exchanges = {{"mpi", 1, {{1e15}, {1e-15}}, {{1e15}, {1e-15}}}};  // the wire alone counts
+    const Link link{0.32, 10};                                                   // 1000 rows take 100 us
     HandMade made(2);
     swap_rows(made, made.dispatch, kA, kB);
     made.linear(0, kC, kD, 50);
@@ -93,7 +93,7 @@ TEST_CASE("a wire is one for all lanes, each direction by itself, and waiting sl
 
 TEST_CASE("all with all on a wire takes what one rank sends") {
     cost::Calibration calibration = round_numbers();
-    calibration.exchanges = {{"mpi", 1, {{1e15}, {1e-15}}}};
+    calibration.exchanges = {{"mpi", 1, {{1e15}, {1e-15}}, {{1e15}, {1e-15}}}};
     HandMade made(4);
     for (std::int64_t rank = 0; rank < 4; ++rank) {
         std::vector<std::int64_t> rows(4, 1000);
