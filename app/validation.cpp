@@ -109,7 +109,8 @@ std::string choices(const LiveCase& live, const std::string& kinds) {
     if (asked.chunk_by == schedule::ChunkBy::expert && !asked.chunks)
         chosen.push_back(fmt::format(R"("chunks": {})", usual_chunks(live)));
     if (asked.gemm == schedule::GemmChoice::automatic && !kinds.empty())
-        chosen.push_back(fmt::format(R"("gemm": "{}")", kinds));
+        chosen.push_back(
+            fmt::format(R"("gemm": "{}")", kinds.find(' ') == std::string::npos ? kinds : "mixed"));
     return fmt::format("{{{}}}", fmt::join(chosen, ", "));
 }
 

@@ -18,7 +18,8 @@ if(NOT EPS_PYTHON)
 endif()
 
 set(environment ${mpi_environment} PYTHONDONTWRITEBYTECODE=1
-    EPS_BUILD_DIR=${CMAKE_BINARY_DIR} EPS_SOURCE_DIR=${CMAKE_SOURCE_DIR})
+    EPS_BUILD_DIR=${CMAKE_BINARY_DIR} EPS_SOURCE_DIR=${CMAKE_SOURCE_DIR}
+    XDG_CACHE_HOME=${CMAKE_BINARY_DIR}/cache)  # where runs keep their calibrations
 if(TARGET eps-bench)
     list(APPEND environment EPS_BENCH=$<TARGET_FILE:eps-bench>)
 endif()

@@ -84,9 +84,9 @@ double ExpertTimes::seconds(plan::GemmKind kind, Range experts) const {
                              static_cast<double>(many.num_experts - few.num_experts);
         seconds = sum(few) + place * (sum(many) - sum(few));
     }
-    if (kind == plan::GemmKind::dense) return seconds;
+    // Whatever the kind, as long as its longest expert alone.
     const std::int64_t most = *std::max_element(rows_.begin() + experts.begin, rows_.begin() + experts.end);
-    return std::max(seconds, one(all.front(), most));  // a group takes as long as its longest expert
+    return std::max(seconds, one(all.front(), most));
 }
 
 }  // namespace eps::cost

@@ -184,7 +184,7 @@ double OpTimes::expert_gemm_seconds(plan::GemmKind kind, std::int64_t n, std::in
     for (std::size_t i = 0; i + 1 < offsets.size(); ++i)
         if (offsets[i + 1] > offsets[i])
             sum += expert_seconds(kind, n, k, num_busy, as_double(offsets[i + 1] - offsets[i]));
-    if (kind == plan::GemmKind::dense || num_busy == 0) return sum;
+    if (num_busy == 0) return sum;
     return std::max(sum, expert_seconds(kind, n, k, 1, as_double(most_rows)));
 }
 

@@ -27,8 +27,8 @@ class OpTimes {
     /// out [rows, n] = in [rows, k] W^T, all threads.
     double linear_seconds(std::int64_t rows, std::int64_t n, std::int64_t k) const;
 
-    /// GEMMs of experts whose rows lie between consecutive `offsets`. GroupGemm takes at least as long as its
-    /// longest expert alone.
+    /// GEMMs of experts whose rows lie between consecutive `offsets`: at least as long as the longest expert
+    /// alone.
     double expert_gemm_seconds(plan::GemmKind kind, std::int64_t n, std::int64_t k,
                                std::span<const std::int64_t> offsets) const;
 
