@@ -111,7 +111,7 @@ TEST_CASE("messages come in as they left, whoever came first") {
     made.exchange(2, made.dispatch, kA, kB, {}, {10, 20, 0});
     // On the wire 1 us a row: 20 rows of rank 1 come first, then the 10 that leave rank 0 second.
     cost::Calibration calibration = round_numbers();
-    calibration.exchanges = {{"mpi", 1, {{1e15}, {1e-15}}}};
+    calibration.exchanges = {{"mpi", 1, {{1e15}, {1e-15}}, {{1e15}, {1e-15}}}};
     CHECK(simulated(made, calibration, Link{.gb_per_s = 0.032, .latency_us = 0}) ==
           "0 dispatch all_to_all 0-20\n1 dispatch all_to_all 0-20\n2 dispatch all_to_all 0-30\n");
 }
