@@ -62,7 +62,7 @@ struct RunConfig {
     std::optional<std::string> checkpoint_dir;  // empty: synthetic weights
     Scope scope = Scope::model;
     Backend backend = Backend::cpu;
-    std::int64_t num_ranks = 1;              // started, or with the backend sim modelled
+    std::int64_t num_ranks = 1;  // started, or with the backend sim modelled
     Workload workload;
     std::optional<std::string> calibration;  // a shipped one's name, or a path; empty: this machine's own
     std::vector<Case> cases;
