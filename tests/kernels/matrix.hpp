@@ -4,7 +4,6 @@
 #include "base/random.hpp"
 #include "kernels/element.hpp"
 #include "kernels/kernels.hpp"
-#include "kernels/simd.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -17,7 +16,6 @@
 
 namespace eps::kernels {
 
-inline const Kernels& fast = cpu_kernels();
 inline const Kernels& twin = reference_kernels();
 
 class Matrix {
@@ -94,20 +92,6 @@ inline double excess_error(Rows a, Rows b, double ulps) {
         }
     }
     return worst / largest;
-}
-
-/// Keeps the fast kernels at an instruction set for the time of a test.
-class IsaLimit {
-  public:
-    explicit IsaLimit(Isa isa) { limit_isa(isa); }
-    ~IsaLimit() { limit_isa(Isa::avx512_bf16); }
-    IsaLimit(const IsaLimit&) = delete;
-    IsaLimit& operator=(const IsaLimit&) = delete;
-};
-
-inline const std::vector<Isa>& all_isas() {
-    static const std::vector<Isa> isas{Isa::avx512_bf16, Isa::avx512, Isa::avx2, Isa::baseline};
-    return isas;
 }
 
 }  // namespace eps::kernels

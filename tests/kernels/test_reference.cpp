@@ -1,6 +1,6 @@
 // The twins against values computed by hand.
 #include "tests/catch.hpp"
-#include "tests/kernels/matrix.hpp"
+#include "tests/kernels/fast_and_twin.hpp"
 
 #include <cmath>
 

@@ -2,7 +2,7 @@
 #include "kernels/parallel.hpp"
 #include "kernels/tile.hpp"
 #include "tests/catch.hpp"
-#include "tests/kernels/matrix.hpp"
+#include "tests/kernels/fast_and_twin.hpp"
 
 #include <atomic>
 

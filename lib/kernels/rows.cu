@@ -1,0 +1,128 @@
+// Rows that move or change in place: gather, bias, rope, SwiGLU.
+#include "kernels/device_kernels.hpp"
+#include "kernels/vector.cuh"
+
+namespace eps::kernels::device {
+namespace {
+
+// As bits: a gather rounds nothing. `width` in elements.
+template <typename T, int V>
+__global__ void gather_kernel(View<T> in, const std::int32_t* index, std::int64_t width, View<T> out) {
+    const std::int64_t row = blockIdx.x;
+    const T* from = in.row(index[row]);
+    T* to = out.row(row);
+    for (std::int64_t col = threadIdx.x * V; col < width; col += blockDim.x * V)
+        *reinterpret_cast<Vector<T, V>*>(to + col) = *reinterpret_cast<const Vector<T, V>*>(from + col);
+}
+
+template <typename T, int V>
+__global__ void bias_kernel(const T* bias, std::int64_t width, View<T> x) {
+    T* row = x.row(blockIdx.x);
+    for (std::int64_t col = threadIdx.x * V; col < width; col += blockDim.x * V) {
+        Floats<V> sum = load<T, V>(row + col);
+        const Floats<V> b = load<T, V>(bias + col);
+#pragma unroll
+        for (int i = 0; i < V; ++i) sum.values[i] += b.values[i];
+        store<T, V>(row + col, sum);
+    }
+}
+
+// `V` elements of a head at once: V / 2 pairs.
+template <typename T, int V>
+__global__ void rope_kernel(View<T> x, const std::int32_t* positions, const float* cos_sin, int rope_dim,
+                            int num_heads, std::int64_t head_stride, std::int64_t offset) {
+    const std::int64_t row = blockIdx.x;
+    const float* angles = cos_sin + std::int64_t{positions[row]} * rope_dim;
+    const int per_head = rope_dim / V;
+    for (int i = static_cast<int>(threadIdx.x); i < num_heads * per_head; i += static_cast<int>(blockDim.x)) {
+        const int first = i % per_head * V;
+        T* at = x.row(row) + i / per_head * head_stride + offset + first;
+        Floats<V> values = load<T, V>(at);
+        const Floats<V> turn = load<float, V>(angles + first);
+#pragma unroll
+        for (int p = 0; p < V; p += 2) {
+            const float a = values.values[p], b = values.values[p + 1];
+            const float cosine = turn.values[p], sine = turn.values[p + 1];
+            // Products first, as the twin has them: no fused multiply-add.
+            values.values[p] = __fsub_rn(__fmul_rn(a, cosine), __fmul_rn(b, sine));
+            values.values[p + 1] = __fadd_rn(__fmul_rn(a, sine), __fmul_rn(b, cosine));
+        }
+        store<T, V>(at, values);
+    }
+}
+
+template <typename T, int V>
+__global__ void swiglu_kernel(View<T> in, std::int64_t width, View<T> out) {
+    const T* gates = in.row(blockIdx.x);
+    const T* ups = gates + width;
+    T* to = out.row(blockIdx.x);
+    for (std::int64_t col = threadIdx.x * V; col < width; col += blockDim.x * V) {
+        const Floats<V> gate = load<T, V>(gates + col);
+        const Floats<V> up = load<T, V>(ups + col);
+        Floats<V> result;
+#pragma unroll
+        for (int i = 0; i < V; ++i)
+            result.values[i] = gate.values[i] / (1 + expf(-gate.values[i])) * up.values[i];
+        store<T, V>(to + col, result);
+    }
+}
+
+}  // namespace
+
+void gather_rows(Stream stream, Rows in, const std::int32_t* index, Rows out) {
+    if (out.num_rows == 0) return;
+    with_vectors(
+        [&]<typename T, int V>() {
+            gather_kernel<T, V><<<grid_of(out.num_rows), threads_for_row(out.num_cols, V), 0, stream>>>(
+                view<T>(in), index, out.num_cols, view<T>(out));
+        },
+        in, out);
+    check_launch("gather_rows");
+}
+
+void add_bias(Stream stream, Rows bias, Rows x) {
+    if (x.num_rows == 0) return;
+    with_vectors(
+        [&]<typename T, int V>() {
+            bias_kernel<T, V><<<grid_of(x.num_rows), threads_for_row(x.num_cols, V), 0, stream>>>(
+                view<T>(bias).data, x.num_cols, view<T>(x));
+        },
+        bias, x);
+    check_launch("add_bias");
+}
+
+void rope(Stream stream, Rows x, const std::int32_t* positions, const float* cos_sin, std::int64_t num_pairs,
+          std::int64_t num_heads, std::int64_t head_stride, std::int64_t offset) {
+    if (x.num_rows == 0 || num_pairs * num_heads == 0) return;
+    const std::int64_t rope_dim = 2 * num_pairs;
+    const std::int64_t vector = 16 / bytes_of(x.dtype);
+    // Heads begin and end between vectors, or pairs go one by one.
+    const bool wide = in_vectors(x.columns(offset, rope_dim)) && head_stride % vector == 0;
+    const auto launch = [&]<typename T, int V>() {
+        rope_kernel<T, V><<<grid_of(x.num_rows), threads_for_row(num_heads * rope_dim, V), 0, stream>>>(
+            view<T>(x), positions, cos_sin, static_cast<int>(rope_dim), static_cast<int>(num_heads),
+            head_stride, offset);
+    };
+    with_vectors(
+        [&]<typename T, int V>() {
+            if (wide)
+                launch.template operator()<T, kVectorLength<T>>();
+            else
+                launch.template operator()<T, 2>();
+        },
+        x);
+    check_launch("rope");
+}
+
+void swiglu(Stream stream, Rows in, Rows out) {
+    if (out.num_rows == 0) return;
+    with_vectors(
+        [&]<typename T, int V>() {
+            swiglu_kernel<T, V><<<grid_of(out.num_rows), threads_for_row(out.num_cols, V), 0, stream>>>(
+                view<T>(in), out.num_cols, view<T>(out));
+        },
+        in.columns(0, out.num_cols), out);
+    check_launch("swiglu");
+}
+
+}  // namespace eps::kernels::device
