@@ -2,6 +2,7 @@
 // time, GB/s, per cent of the copy.
 //   bench_device_kernels [rows] [columns]
 #include "kernels/device_kernels.hpp"
+#include "kernels/device_maps.hpp"
 
 #include <algorithm>
 #include <cstdlib>
@@ -138,4 +139,50 @@ int main(int argc, char** argv) {
     tell("gate_choice (bytes of logits)", static_cast<double>(4 * rows * experts),
          [&] { gate_choice(nullptr, logits, rows, experts, gate, ids, scores); });
     tell("fill_normal", size, [&] { fill_normal(nullptr, 1, 0, 1, cols, 0, 0, b); });
+
+    // Maps of 4 ranks that choose alike, 10 chunks.
+    std::vector<std::int32_t> choices, part_begin{0, 40, 80, 120, 160}, bounds;
+    for (std::int64_t i = 0; i < rows; ++i)
+        for (std::int64_t j = 0; j < top_k; ++j)
+            choices.push_back(static_cast<std::int32_t>((i * 7919 + j * (25 + i % 3)) % experts));
+    for (std::int32_t p = 0; p < 4; ++p)
+        for (std::int32_t n = 0; n <= 10; ++n) bounds.push_back(40 * p + 4 * n);
+    const Block block{.num_experts = experts,
+                      .num_parts = 4,
+                      .top_k = top_k,
+                      .num_chunks = 10,
+                      .part_begin = upload(part_begin),
+                      .chunk_bounds = upload(bounds)};
+    const std::int32_t* d_choices = upload(choices);
+    std::int32_t* counts = allocate<std::int32_t>(4 * experts * 3);
+    std::int32_t* send_order = allocate<std::int32_t>(rows * top_k);
+    std::int32_t* slots = allocate<std::int32_t>(4 * rows * top_k * 13);
+    auto* workspace = allocate<std::byte>(static_cast<std::int64_t>(map_workspace_bytes(block, rows, 4)));
+    std::int32_t* home_starts = allocate<std::int32_t>(4 * rows + 1);
+    std::int32_t* home_index = allocate<std::int32_t>(4 * rows * top_k);
+    float* entry_weights = allocate<float>(4 * rows * top_k);
+    std::int32_t* expert_order = allocate<std::int32_t>(4 * rows * top_k);
+    const auto ids_bytes = static_cast<double>(4 * rows * top_k);
+    tell("route (bytes of ids)", ids_bytes,
+         [&] { route(nullptr, block, d_choices, scores, rows, counts, send_order, slots, workspace); });
+    tell("map_home (bytes of ids)", ids_bytes,
+         [&] { map_home(nullptr, block, d_choices, rows, home_starts, home_index, workspace); });
+    // What arrives at rank 0: the first part of what every rank sends.
+    std::vector<std::int32_t> host_counts(static_cast<std::size_t>(experts * 3));
+    require(cudaMemcpy(host_counts.data(), counts, host_counts.size() * 4, cudaMemcpyDeviceToHost));
+    std::int64_t arrived = 0, home = 0;
+    for (std::size_t e = 0; e < 40; ++e) {
+        arrived += host_counts[3 * e + 1];
+        home += host_counts[3 * e + 2];
+    }
+    for (std::int64_t s = 1; s < 4; ++s) {
+        require(
+            cudaMemcpy(counts + s * experts * 3, counts, host_counts.size() * 4, cudaMemcpyDeviceToDevice));
+        require(cudaMemcpy(slots + s * arrived * 13, slots, static_cast<std::size_t>(arrived * 13) * 4,
+                           cudaMemcpyDeviceToDevice));
+    }
+    tell("map_rows (bytes of slots)", static_cast<double>(4 * arrived * 13 * 4), [&] {
+        map_rows(nullptr, block, 0, counts, 4, slots, 4 * arrived, rows, 4 * home, expert_order,
+                 {home_starts, home_index, entry_weights}, workspace);
+    });
 }
