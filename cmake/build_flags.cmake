@@ -16,12 +16,19 @@ if(EPS_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
     set(CMAKE_CXX_COMPILER_LAUNCHER ${EPS_CCACHE})
 endif()
 
-add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wconversion)
+# Flags for gcc alone: nvcc, where it is used, has its own (cuda.cmake).
+function(eps_add_flags)
+    foreach(flag IN LISTS ARGN)
+        add_compile_options($<$<COMPILE_LANGUAGE:C,CXX>:${flag}>)
+    endforeach()
+endfunction()
+
+eps_add_flags(-Wall -Wextra -Wpedantic -Wshadow -Wconversion)
 # Warnings that depend on what the optimiser sees differ by version and by sanitizer and are often false: they are
 # shown, but stop nobody's build. -Wrestrict is wrong for std::string at -O3 in gcc 12.
-add_compile_options(-Werror -Wno-restrict)
+eps_add_flags(-Werror -Wno-restrict)
 foreach(warning IN ITEMS maybe-uninitialized array-bounds stringop-overflow stringop-overread dangling-pointer)
-    add_compile_options(-Wno-error=${warning})
+    eps_add_flags(-Wno-error=${warning})
 endforeach()
 # Sums have one fixed order and rounding everywhere; only lib/kernels/*_cpu.cpp may fuse multiply and add.
-add_compile_options(-ffp-contract=off)
+eps_add_flags(-ffp-contract=off)

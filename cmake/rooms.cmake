@@ -1,14 +1,21 @@
 # A room is a folder under lib/ with a namespace and a static library of its own.
 
-# eps_room(NAME [FOLDER folder] [DEPS rooms...] [LIBRARIES third-party...])
-# A room sees its DEPS and all that they see; nobody else sees its LIBRARIES.
+# eps_room(NAME [FOLDER folder] [NEEDS option] [DEPS rooms...] [LIBRARIES third-party...])
+# A room sees its DEPS and all that they see; nobody else sees its LIBRARIES. It is left out where NEEDS is not true.
 # A room that has headers only is an interface library.
 function(eps_room name)
-    cmake_parse_arguments(PARSE_ARGV 1 ROOM "" "FOLDER" "DEPS;LIBRARIES")
+    cmake_parse_arguments(PARSE_ARGV 1 ROOM "" "FOLDER;NEEDS" "DEPS;LIBRARIES")
+    if(ROOM_NEEDS AND NOT ${ROOM_NEEDS})
+        return()
+    endif()
     if(NOT ROOM_FOLDER)
         set(ROOM_FOLDER ${name})
     endif()
     file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/lib/${ROOM_FOLDER}/*.cpp)
+    if(EPS_CUDA)
+        file(GLOB device_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/lib/${ROOM_FOLDER}/*.cu)
+        list(APPEND sources ${device_sources})
+    endif()
     list(TRANSFORM ROOM_DEPS PREPEND eps_)
     if(sources)
         add_library(eps_${name} STATIC ${sources})
@@ -21,4 +28,5 @@ function(eps_room name)
     endif()
     set_property(GLOBAL APPEND PROPERTY EPS_ROOMS ${name})
     set_property(GLOBAL PROPERTY EPS_FOLDER_OF_${name} ${ROOM_FOLDER})
+    set_property(GLOBAL PROPERTY EPS_NEEDS_OF_${name} ${ROOM_NEEDS})
 endfunction()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks the walls between the rooms from the #include lines.
 
-lib/CMakeLists.txt names every room and the rooms below it (`eps_room(NAME [FOLDER f] DEPS ...)`); a file may include
+lib/CMakeLists.txt names every room and the rooms below it (`eps_room(NAME [FOLDER f] [NEEDS o] DEPS ...)`); a file may include
 its own room and what lies below. Some foreign headers belong to single places, and heavy ones stay out of our headers.
 Prints one line per offence and exits with 1 when there is one.
 """
@@ -12,6 +12,7 @@ import sys
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 ROOM = re.compile(r"^eps_room\((\w+)([^)]*)\)", re.MULTILINE)
+SUFFIXES = (".hpp", ".cpp", ".cu", ".cuh")
 GENERATED = {"eps_version.hpp": "app/"}
 
 # Foreign headers, and the only files that may include them (paths from the repository's root).
@@ -21,8 +22,9 @@ OWNERS = [
     (r"omp\.h", r"lib/kernels/"),
     (r"CLI/.*", r"app/\w+\.cpp"),
     (r"nlohmann/json\.hpp", r".*\.cpp"),
-    (r"nccl\w*\.h", r"lib/comm/"),
-    (r"(cuda|cublas|cudnn)\w*\.h", r"lib/comm/|lib/kernels/\w+\.cu|lib/backend/cuda/|app/main\.cpp"),
+    (r"nccl\w*\.h", r"lib/comm/cuda/"),
+    (r"(cuda|cublas|cudnn)\w*\.h|cub/.*|nvml\.h|nvtx3/.*", r"(lib|tests)/(kernels|comm|backend)/cuda/"),
+    (r"cutlass/.*|cute/.*", r"lib/kernels/cuda/\w+\.cu"),
     (r"catch2/.*", r"tests/catch"),
 ]
 
@@ -31,7 +33,7 @@ def read_rooms(root):
     """{room: folder under lib/}, {room: all rooms it may see}; and what is wrong with the list itself."""
     folders, sees, offences = {}, {}, []
     for name, rest in ROOM.findall((root / "lib/CMakeLists.txt").read_text()):
-        words, key = {"FOLDER": [name], "DEPS": [], "LIBRARIES": []}, None
+        words, key = {"FOLDER": [name], "NEEDS": [], "DEPS": [], "LIBRARIES": []}, None
         for word in rest.split():
             if word in words:
                 key, words[word] = word, []
@@ -55,7 +57,7 @@ def room_of(path, folders):
 def check_file(root, path, folders, sees):
     name = path.relative_to(root).as_posix()
     text = path.read_text()
-    if name.endswith(".hpp"):
+    if name.endswith((".hpp", ".cuh")):
         if not text.startswith("//"):
             yield f"{name}: its first line does not say what the file is for"
         if "#pragma once" not in text:
@@ -91,7 +93,7 @@ def main():
     parser.add_argument("--root", type=pathlib.Path, default=pathlib.Path(__file__).resolve().parent.parent)
     root = parser.parse_args().root.resolve()
     folders, sees, offences = read_rooms(root)
-    files = sorted(p for top in ("lib", "app", "tests") for p in (root / top).rglob("*") if p.suffix in (".hpp", ".cpp", ".cu"))
+    files = sorted(p for top in ("lib", "app", "tests") for p in (root / top).rglob("*") if p.suffix in SUFFIXES)
     if not folders or not files:
         sys.exit("check_includes: no rooms or no files: nothing was checked")
     for path in files:

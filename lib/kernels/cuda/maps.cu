@@ -1,5 +1,5 @@
-#include "kernels/device_maps.hpp"
-#include "kernels/vector.cuh"
+#include "kernels/cuda/maps.hpp"
+#include "kernels/cuda/vector.cuh"
 
 #include <cub/device/device_scan.cuh>
 

@@ -1,6 +1,6 @@
 // Device kernels over rows, each against its twin: real and odd shapes, gaps between rows, both dtypes.
 #include "base/random.hpp"
-#include "tests/device/device_matrix.hpp"
+#include "tests/kernels/cuda/device_matrix.hpp"
 
 #include <cmath>
 

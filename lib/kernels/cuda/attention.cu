@@ -1,6 +1,6 @@
 // Plain causal attention: one block a (row, head), scores in shared memory.
-#include "kernels/device_kernels.hpp"
-#include "kernels/vector.cuh"
+#include "kernels/cuda/kernels.hpp"
+#include "kernels/cuda/vector.cuh"
 
 namespace eps::kernels::device {
 namespace {

@@ -3,7 +3,7 @@
 // so a token's place among them is a count of bits, and no order depends on timing.
 #pragma once
 
-#include "kernels/device_kernels.hpp"
+#include "kernels/cuda/kernels.hpp"
 
 #include <cstddef>
 #include <cstdint>

@@ -1,6 +1,6 @@
 // The gate: logits by plain multiply-adds, and the choice, one warp a token.
-#include "kernels/device_kernels.hpp"
-#include "kernels/vector.cuh"
+#include "kernels/cuda/kernels.hpp"
+#include "kernels/cuda/vector.cuh"
 
 namespace eps::kernels::device {
 namespace {

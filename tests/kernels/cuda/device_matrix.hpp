@@ -1,7 +1,7 @@
 // Rows in device memory, copied from and to a Matrix, gaps and all.
 #pragma once
 
-#include "kernels/device_kernels.hpp"
+#include "kernels/cuda/kernels.hpp"
 #include "tests/catch.hpp"
 #include "tests/kernels/matrix.hpp"
 

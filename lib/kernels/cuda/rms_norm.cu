@@ -1,7 +1,7 @@
 // RMSNorm: one block a row. The sum of squares is taken by threads in strides, then over the warp and the
 // warps in a fixed tree.
-#include "kernels/device_kernels.hpp"
-#include "kernels/vector.cuh"
+#include "kernels/cuda/kernels.hpp"
+#include "kernels/cuda/vector.cuh"
 
 namespace eps::kernels::device {
 namespace {

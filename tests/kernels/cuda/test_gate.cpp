@@ -1,5 +1,5 @@
 // The gate and the plain attention on the device, against their twins.
-#include "tests/device/device_matrix.hpp"
+#include "tests/kernels/cuda/device_matrix.hpp"
 
 #include <cmath>
 #include <set>

@@ -1,6 +1,6 @@
 // Counter-based normals made where they are needed (base/random.hpp, on the device).
-#include "kernels/device_kernels.hpp"
-#include "kernels/vector.cuh"
+#include "kernels/cuda/kernels.hpp"
+#include "kernels/cuda/vector.cuh"
 
 namespace eps::kernels::device {
 namespace {

@@ -1,6 +1,6 @@
 // Rows that move or change in place: gather, bias, rope, SwiGLU.
-#include "kernels/device_kernels.hpp"
-#include "kernels/vector.cuh"
+#include "kernels/cuda/kernels.hpp"
+#include "kernels/cuda/vector.cuh"
 
 namespace eps::kernels::device {
 namespace {

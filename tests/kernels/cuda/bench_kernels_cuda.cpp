@@ -1,8 +1,8 @@
 // Rates of the memory-bound device kernels at DeepSeek-V2's sizes, beside a copy of device memory: op, bytes,
 // time, GB/s, per cent of the copy.
-//   bench_device_kernels [rows] [columns]
-#include "kernels/device_kernels.hpp"
-#include "kernels/device_maps.hpp"
+//   bench_kernels_cuda [rows] [columns]
+#include "kernels/cuda/kernels.hpp"
+#include "kernels/cuda/maps.hpp"
 
 #include <algorithm>
 #include <cstdlib>
@@ -19,7 +19,7 @@ using namespace eps;
 
 void require(cudaError_t error) {
     if (error == cudaSuccess) return;
-    fmt::print(stderr, "bench_device_kernels: {}\n", cudaGetErrorString(error));
+    fmt::print(stderr, "bench_kernels_cuda: {}\n", cudaGetErrorString(error));
     std::exit(1);
 }
 

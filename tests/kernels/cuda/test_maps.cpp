@@ -1,6 +1,6 @@
 // Row maps made on the device equal the host's, value for value: random blocks, uneven and real shapes.
-#include "kernels/device_maps.hpp"
-#include "tests/device/device_matrix.hpp"
+#include "kernels/cuda/maps.hpp"
+#include "tests/kernels/cuda/device_matrix.hpp"
 #include "tests/routing/random_block.hpp"
 
 using namespace eps;
@@ -46,14 +46,7 @@ class OnDevice {
         return begin;
     }
     static std::vector<std::int32_t> bounds(const row_map_tests::Block& block) {
-        std::vector<std::int32_t> all;
-        for (std::int64_t p = 0; p < block.shape.num_parts; ++p)
-            for (std::int64_t c = 0; c <= block.chunks; ++c) {
-                const Range experts = block.shape.experts_of(p);
-                all.push_back(static_cast<std::int32_t>(
-                    c < block.chunks ? routing::chunk_of(experts, block.chunks, c).begin : experts.end));
-            }
-        return all;
+        return {block.chunk_bounds.begin(), block.chunk_bounds.end()};
     }
 
     const row_map_tests::Block& host_;
@@ -95,8 +88,8 @@ void check_map_rows(const row_map_tests::Block& block, const OnDevice& on_device
     }
     Ints order(at(num_rows)), starts(at(num_home + 1)), index(at(num_rows));
     std::vector<float> weights(at(num_rows));
-    routing::map_rows(block.shape, part, counts.view, slots, block.chunks, block.dedup, block.per_chunk,
-                      order, {starts, index, weights});
+    routing::map_rows(block.shape, part, counts.view, slots, block.chunks_of_parts(), block.dedup,
+                      block.per_chunk, order, {starts, index, weights});
 
     const DeviceArray<std::int32_t> all_counts(counts.numbers), arrived(slots),
         found_order(Ints(order.size(), -1)), found_starts(Ints(starts.size(), -1)),
@@ -116,7 +109,7 @@ void check_map_home(const row_map_tests::Block& block, const OnDevice& on_device
     const std::int64_t num_tokens = block.num_tokens(source);
     Ints starts(at(num_tokens + 1)), index(choices.size() * at(block.shape.num_shards));
     const std::int64_t entries =
-        routing::map_home(block.shape, choices, block.chunks, block.per_chunk, starts, index);
+        routing::map_home(block.shape, choices, block.chunks_of_parts(), block.per_chunk, starts, index);
     index.resize(at(entries));
     const DeviceArray<std::int32_t> ids(choices), found_starts(Ints(starts.size(), -1)),
         found_index(Ints(index.size(), -1));
@@ -155,6 +148,7 @@ TEST_CASE("maps on the device: many tokens") {
             row_map_tests::Block block;
             block.shape = {160, 4, 1, 6};
             block.chunks = 10;
+            routing::divide_evenly(block.shape, block.chunks, block.chunk_bounds);
             block.dedup = dedup;
             block.per_chunk = per_chunk;
             for (const std::int64_t tokens : {3000, 0, 4096, 31})

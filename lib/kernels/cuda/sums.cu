@@ -1,6 +1,6 @@
 // Sums over rows, each in its list's order: local_reduce, unpack_sum, sum_rows. One block a row of output.
-#include "kernels/device_kernels.hpp"
-#include "kernels/vector.cuh"
+#include "kernels/cuda/kernels.hpp"
+#include "kernels/cuda/vector.cuh"
 
 namespace eps::kernels::device {
 namespace {
