@@ -1,6 +1,5 @@
 #include "app/calibrate.hpp"
 
-#include "backend/cpu/calibrate.hpp"
 #include "base/json.hpp"
 #include "base/output_path.hpp"
 #include "base/shipped.hpp"
@@ -31,9 +30,7 @@ void note(const Launch& launch, const std::string& text) {
 cost::Measured measured_here(const Launch& launch, const comm::MpiWorld& mpi) {
     const report::Host host = report::this_host();
     const std::set<std::string> hosts(mpi.hosts().begin(), mpi.hosts().end());
-    std::string libraries = launch.kernels->name;
-    for (const DType dtype : {DType::f32, DType::bf16})
-        libraries += fmt::format("; {} {}", name_of(dtype), launch.kernels->describe_gemm(dtype));
+    const std::string libraries = launch.backend->libraries({DType::f32, DType::bf16}).blas;
     return {.machine = fmt::format("{}, {} CPUs{}", host.cpu_model, host.num_cpus,
                                    hosts.size() > 1 ? fmt::format(", {} hosts", hosts.size()) : ""),
             .libraries = libraries + "; " + mpi.library_version(),
@@ -195,11 +192,8 @@ Times find_times(const config::RunConfig& config, const std::vector<std::unique_
         if (!missing.empty()) {
             note(launch, fmt::format("{} of {} tables are not in {}: measuring them once", missing.size(),
                                      wanted.size(), times.path.empty() ? "any cache" : times.path));
-            const backend::cpu::CalibrationSetup setup{.world = launch.world,
-                                                       .kernels = launch.kernels,
-                                                       .spec = &config.model,
-                                                       .threads = launch.threads};
-            calibration = backend::cpu::measure(setup, here, missing, known ? &calibration : nullptr);
+            calibration =
+                launch.backend->measure(config.model, here, missing, known ? &calibration : nullptr);
             keep(calibration, times.path, launch);
         }
     }

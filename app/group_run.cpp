@@ -1,7 +1,6 @@
 #include "app/group_run.hpp"
 
 #include "app/results.hpp"
-#include "backend/cpu/executor.hpp"
 #include "comm/collectives.hpp"
 #include "measure/rounds.hpp"
 
@@ -24,23 +23,10 @@ class GroupRun {
     void load_weights(const checkpoint::WeightSource& source) {
         show(*group_.front(), "weights");
         launch_.board->set_phase("weights", comm::Patience::unlimited);
-        const LiveCase& first = *group_.front();
-        const schedule::Tables& tables = first.runner->tables();
-        agree(*launch_.world, [&] {
-            weights_ = std::make_unique<backend::cpu::Weights>(tables.weights, first.config.dtype, source,
-                                                               *launch_.kernels, memory_);
-        });
+        agree(*launch_.world, [&] { loaded_ = launch_.backend->load(runners_of(group_), source); });
         weights_finite_ =
-            comm::max_over_ranks(*launch_.world, static_cast<std::int64_t>(!weights_->finite())) == 0;
-        backend::cpu::ExecutorSetup setup{
-            .world = launch_.world,
-            .weights = weights_.get(),
-            .kernels = launch_.kernels,
-            .memory = &memory_,
-            .threads = launch_.threads,
-            .board = launch_.board,
-            .on_failure = [world = launch_.world](const std::exception& error) { end_run(*world, error); }};
-        executor_ = std::make_unique<backend::cpu::CpuExecutor>(setup, first.config.placement);
+            comm::max_over_ranks(*launch_.world, static_cast<std::int64_t>(!loaded_->weights_finite())) == 0;
+        executor_ = &loaded_->start();
     }
 
     void validate(const backend::Prompts& prompts, Validation& validation) {
@@ -112,7 +98,7 @@ class GroupRun {
                 trace.spans.resize(at + bytes.size() / sizeof(trace::Span));
                 std::memcpy(trace.spans.data() + at, bytes.data(), bytes.size());
             }
-            add_ranks(*launch_.world, *live, weights_->bytes(), executor_->peak_bytes(), live->result);
+            add_ranks(*launch_.world, *live, loaded_->weight_bytes(), executor_->peak_bytes(), live->result);
             add_choices(*launch_.world, *live, trace.spans, live->result);
             if (!launch_.speaks()) continue;
             add_phases(live->runner->plan(), trace.spans, launch_.world->size(), live->result);
@@ -175,9 +161,8 @@ class GroupRun {
     const Launch& launch_;
     const CaseGroup& group_;
     report::Progress& progress_;
-    backend::cpu::MemoryCount memory_;
-    std::unique_ptr<backend::cpu::Weights> weights_;
-    std::unique_ptr<backend::cpu::CpuExecutor> executor_;
+    std::unique_ptr<backend::Group> loaded_;
+    backend::Executor* executor_ = nullptr;
     bool weights_finite_ = true;
     std::int64_t pass_begin_ns_ = 0;
 };

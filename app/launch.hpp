@@ -2,10 +2,10 @@
 #pragma once
 
 #include "app/options.hpp"
+#include "backend/backend.hpp"
 #include "base/error.hpp"
 #include "comm/communicator.hpp"
 #include "comm/progress.hpp"
-#include "kernels/kernels.hpp"
 
 #include <cstdint>
 #include <exception>
@@ -17,7 +17,8 @@ namespace eps {
 struct Launch {
     comm::Communicator* world = nullptr;  // for control; passes have communicators of their own
     comm::ProgressBoard* board = nullptr;
-    const kernels::Kernels* kernels = nullptr;
+    const backend::Backends* backends = nullptr;  // those that were built
+    backend::Backend* backend = nullptr;          // the run's; null on the backend sim
     Options options;
     std::string host;
     int threads = 1;               // of the compute lane

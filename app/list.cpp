@@ -26,4 +26,12 @@ std::string list_text() {
     return text;
 }
 
+std::string device_text(const backend::Backends& backends) {
+    std::string text;
+    for (const auto& [name, entry] : backends)
+        text += entry.devices == nullptr ? fmt::format("{}: the cores of this machine\n", name)
+                                         : fmt::format("{}:\n{}", name, entry.devices());
+    return text;
+}
+
 }  // namespace eps

@@ -58,6 +58,12 @@ void choose_by(const std::map<DType, cost::OpTimes>& times, const config::RunCon
     }
 }
 
+backend::Cases runners_of(const CaseGroup& group) {
+    backend::Cases cases;
+    for (const LiveCase* live : group) cases.push_back(live->runner.get());
+    return cases;
+}
+
 std::vector<CaseGroup> make_groups(const std::vector<std::unique_ptr<LiveCase>>& cases) {
     std::vector<CaseGroup> groups;
     for (const auto& live : cases) {

@@ -1,6 +1,7 @@
 // A case ready to run on this rank, and groups of cases that share their weights.
 #pragma once
 
+#include "backend/backend.hpp"
 #include "backend/inputs.hpp"
 #include "backend/pass_runner.hpp"
 #include "config/run_config.hpp"
@@ -28,6 +29,7 @@ struct LiveCase {
 
 /// Cases with the same placement and dtype, in the order of the config.
 using CaseGroup = std::vector<LiveCase*>;
+backend::Cases runners_of(const CaseGroup& group);
 
 /// The prompts that all cases get. Errors: data (token or routing files), usage.
 std::unique_ptr<backend::Prompts> make_prompts(const config::RunConfig& config);

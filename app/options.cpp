@@ -48,7 +48,7 @@ constexpr Flag kFlags[] = {
      "model: a checkpoint's folder (in place of the file's model)"},
     {"--layers", "/model/layers", FlagValue::as_set, "build the first N layers"},
     {"--scope", "/scope", FlagValue::text, "model, layer or moe"},
-    {"--backend", "/backend", FlagValue::text, "cpu, or sim: modelled"},
+    {"--backend", "/backend", FlagValue::text, "cpu, cuda (GPUs), or sim: modelled"},
     {"--dtype", "/dtype", FlagValue::text, "f32 or bf16"},
     {"--batch", "/workload/batch", FlagValue::as_set, "sequences of the whole batch"},
     {"--sequence-length", "/workload/sequence_length", FlagValue::list,
@@ -96,6 +96,11 @@ void add_switches(CLI::App& app, Options& options) {
     app.add_flag("--dry-run", options.dry_run, "print placement, memory, bytes and FLOPs, and run nothing");
     app.add_flag("--plan", options.plan, "print the plan of a pass");
     app.add_option("--timeline", options.timeline_path, "write a trace for Perfetto")->type_name("FILE");
+    app.add_flag("--list-devices", options.list_devices, "print the GPUs of this machine");
+    app.add_flag("--share-devices", options.share_devices, "start more ranks than there are GPUs")->group("");
+    app.add_option("--load-margin", options.load_margin,
+                   "on GPUs: room for routed rows over those expected of an even load (1.25)")
+        ->type_name("FACTOR");
     app.add_flag("--overwrite", options.overwrite, "replace existing reports, dumps and timelines");
     app.add_option("--op-timeout", options.op_timeout_s,
                    "end the run when an op makes no progress for so long (120)")
@@ -149,6 +154,9 @@ void check(const Options& options) {
     if (!(options.op_timeout_s > 0 && std::isfinite(options.op_timeout_s)))
         throw Error(Exit::usage, fmt::format("--op-timeout is {}, expected a number of seconds above 0",
                                              options.op_timeout_s));
+    if (!(options.load_margin >= 1 && std::isfinite(options.load_margin)))
+        throw Error(Exit::usage,
+                    fmt::format("--load-margin is {}, expected a factor of at least 1", options.load_margin));
     if (options.timeline_path && options.timeline_path->empty())
         throw Error(Exit::usage, "--timeline is empty, expected a path, for example run.trace.json");
 }
@@ -185,6 +193,7 @@ Options parse_options(int argc, const char* const* argv) {
         if (options.config_path.empty()) options.config_path = find_shipped("configs") + "/quickstart.json";
         return options;
     }
+    if (options.list_devices) return options;
     if (version || list) {
         options.answer = version ? version_text() : list_text();
         return options;

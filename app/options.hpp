@@ -17,6 +17,9 @@ struct Options {
     std::vector<std::string> sets;  // "/json/pointer=value", applied in order: flags first, then every --set
     bool dry_run = false;           // print placement, memory, bytes and FLOPs; run nothing
     bool plan = false;              // print the plan of a pass
+    bool list_devices = false;      // print the devices of this machine; run nothing
+    bool share_devices = false;     // more ranks than devices are wanted
+    double load_margin = 1.25;      // planned room for routed rows over those expected
     bool overwrite = false;         // of report, dump and timeline
     std::optional<std::string> timeline_path;
     double op_timeout_s = 120;

@@ -1,17 +1,12 @@
 #include "app/prediction.hpp"
 
-#include "backend/cpu/weights.hpp"
 #include "backend/expected.hpp"
 #include "comm/collectives.hpp"
 #include "model/cost.hpp"
 #include "plan/print.hpp"
-#include "report/environment.hpp"
 
 #include <algorithm>
 #include <cstring>
-#include <fstream>
-#include <map>
-#include <tuple>
 
 #include <fmt/format.h>
 
@@ -23,19 +18,6 @@ std::string gib(std::int64_t bytes) {
     const auto value = static_cast<double>(bytes);
     return bytes >= (std::int64_t{1} << 30) ? fmt::format("{:.2f} GiB", value / 1073741824.0)
                                             : fmt::format("{:.2f} MiB", value / 1048576.0);
-}
-
-// What processes of this host may still take.
-std::int64_t available_bytes() {
-    std::int64_t available = report::this_host().memory_bytes;
-    std::ifstream meminfo("/proc/meminfo");
-    std::string key, unit;
-    std::int64_t kib = 0;
-    while (meminfo >> key >> kib) {
-        std::getline(meminfo, unit);
-        if (key == "MemAvailable:") available = std::min(available, kib * 1024);
-    }
-    return available;
 }
 
 // The residual stream and the index arrays of one micro-batch: less than any pass takes.
@@ -114,7 +96,7 @@ std::string case_text(const config::RunConfig& config, const LiveCase& live,
     text += "  rank  weights       buffers       peak          sent to rank 0, 1, ...\n";
     for (std::int64_t rank = 0; rank < world_size; ++rank) {
         const std::int64_t* of_rank = memory.data() + 3 * rank;
-        const PredictedMemory predicted{of_rank[0], of_rank[1], of_rank[2]};
+        const backend::PredictedMemory predicted{of_rank[0], of_rank[1], of_rank[2]};
         std::string links;
         for (std::int64_t peer = 0; peer < world_size; ++peer)
             links +=
@@ -127,52 +109,34 @@ std::string case_text(const config::RunConfig& config, const LiveCase& live,
 
 }  // namespace
 
-PredictedMemory predict_memory(const CaseGroup& group, const kernels::Kernels& kernels) {
-    PredictedMemory memory;
-    const LiveCase& first = *group.front();
-    const backend::cpu::WeightBytes weights =
-        backend::cpu::bytes_of_weights(first.runner->tables().weights, first.config.dtype, kernels);
-    memory.weights = weights.held;
-    memory.loading = weights.most_while_loading - weights.held;
-    std::map<std::tuple<std::string, DType, std::int64_t>, std::int64_t> shared;
-    for (const LiveCase* live : group)
-        for (const plan::Buffer& buffer : live->runner->plan().buffers) {
-            if (buffer.kind == plan::BufferKind::input) memory.buffers += buffer.bytes();
-            if (buffer.kind != plan::BufferKind::work) continue;
-            std::int64_t& bytes = shared[{buffer.name, buffer.dtype, buffer.cols}];
-            bytes = std::max(bytes, buffer.bytes());
-        }
-    for (const auto& [key, bytes] : shared) memory.buffers += bytes;
-    return memory;
-}
-
 void check_resources(const config::RunConfig& config, const backend::Prompts& prompts,
                      const std::vector<CaseGroup>& groups, const Launch& launch) {
-    const std::int64_t available = available_bytes();
+    const std::int64_t available = launch.backend->available_bytes();
+    const std::string memory = launch.backend->memory_name();
     const auto refuse_beyond = [&](double needed, const std::string& what) {
         if (needed <= static_cast<double>(available)) return;
         throw Error(
             Exit::resource,
-            fmt::format(
-                "{}: {} are needed on host {}, which has {} available; use fewer layers or tokens, or "
-                "more hosts",
-                what, gib(static_cast<std::int64_t>(std::min(needed, 9e18))), launch.host, gib(available)));
+            fmt::format("{}: {} are needed on {}, which has {} available; use fewer layers or tokens, or "
+                        "more hosts",
+                        what, gib(static_cast<std::int64_t>(std::min(needed, 9e18))), memory,
+                        gib(available)));
     };
     agree(*launch.world, [&] {
         refuse_beyond(least_bytes(config, prompts), "residual stream of this batch");
         for (const CaseGroup& group : groups)
-            refuse_beyond(static_cast<double>(predict_memory(group, *launch.kernels).weights),
+            refuse_beyond(static_cast<double>(launch.backend->predict(runners_of(group)).weights),
                           "weights of one rank");
         for (const CaseGroup& group : groups)
             for (LiveCase* live : group) backend::lower_expected(prompts, *live->runner);
     });
-    const std::vector<std::string> hosts = comm::all_gather_strings(*launch.world, launch.host);
+    const std::vector<std::string> memories = comm::all_gather_strings(*launch.world, memory);
     for (const CaseGroup& group : groups) {
         const std::vector<std::int64_t> peaks =
-            gather_numbers(*launch.world, {predict_memory(group, *launch.kernels).peak()});
+            gather_numbers(*launch.world, {launch.backend->predict(runners_of(group)).peak()});
         double here = 0;
         for (std::size_t rank = 0; rank < peaks.size(); ++rank)
-            if (hosts[rank] == launch.host) here += static_cast<double>(peaks[rank]);
+            if (memories[rank] == memory) here += static_cast<double>(peaks[rank]);
         agree(*launch.world, [&] {
             refuse_beyond(
                 here, fmt::format("case {} and those that share its weights", group.front()->config.name));
@@ -189,7 +153,7 @@ std::string dry_run_text(const config::RunConfig& config, const std::vector<Case
         config.name, config.model.name, world_size,
         workload::Batch(config.workload.sequence_lengths).num_tokens());
     for (const CaseGroup& group : groups) {
-        const PredictedMemory memory = predict_memory(group, *launch.kernels);
+        const backend::PredictedMemory memory = launch.backend->predict(runners_of(group));
         const auto all_memory =
             gather_numbers(*launch.world, {memory.weights, memory.buffers, memory.loading});
         for (LiveCase* live : group) {

@@ -3,6 +3,7 @@
 #include "app/calibrate.hpp"
 #include "app/compare.hpp"
 #include "app/group_run.hpp"
+#include "app/list.hpp"
 #include "app/options.hpp"
 #include "app/prediction.hpp"
 #include "app/results.hpp"
@@ -26,6 +27,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <optional>
@@ -68,6 +70,59 @@ void share_cores(Launch& launch, const std::vector<std::int64_t>& cpus) {
     launch.threads = threads > 0 ? threads : static_cast<int>(launch.cores_share);
 }
 
+void add_libraries(const config::RunConfig& config, const Launch& launch, report::Environment& environment) {
+    if (launch.backend == nullptr) {
+        environment.blas = "none: modelled";
+        return;
+    }
+    std::vector<DType> dtypes;
+    for (const DType dtype : {DType::f32, DType::bf16})
+        if (std::ranges::count(config.cases, dtype, &config::Case::dtype) > 0) dtypes.push_back(dtype);
+    backend::Libraries libraries = launch.backend->libraries(dtypes);
+    environment.blas = std::move(libraries.blas);
+    environment.cuda = std::move(libraries.cuda);
+    environment.nccl = std::move(libraries.nccl);
+}
+
+// What processes of this host may still take.
+std::int64_t available_host_bytes() {
+    std::int64_t available = report::this_host().memory_bytes;
+    std::ifstream meminfo("/proc/meminfo");
+    std::string key, unit;
+    std::int64_t kib = 0;
+    while (meminfo >> key >> kib) {
+        std::getline(meminfo, unit);
+        if (key == "MemAvailable:") available = std::min(available, kib * 1024);
+    }
+    return available;
+}
+
+// The backend that the config asks for, on this rank.
+std::unique_ptr<backend::Backend> make_backend(config::Backend asked, const Launch& launch,
+                                               const comm::MpiWorld& mpi) {
+    const std::string name = config::name_of(asked);
+    const auto entry = launch.backends->find(name);
+    if (entry == launch.backends->end()) {
+        std::string built;
+        for (const auto& [other, unused] : *launch.backends) built += fmt::format("\"{}\", ", other);
+        throw Error(Exit::usage, fmt::format("{}: /backend is \"{}\", which is not in this build; expected {}"
+                                             "or \"sim\"",
+                                             launch.options.config_path, name, built));
+    }
+    const auto& hosts = mpi.hosts();
+    return entry->second.make(
+        {.world = launch.world,
+         .board = launch.board,
+         .on_failure = [world = launch.world](const std::exception& error) { end_run(*world, error); },
+         .host = launch.host,
+         .local_rank = std::count(hosts.begin(), hosts.begin() + launch.world->rank(), launch.host),
+         .num_local_ranks = std::ranges::count(hosts, launch.host),
+         .available_host_bytes = available_host_bytes(),
+         .threads = launch.threads,
+         .share_devices = launch.options.share_devices,
+         .load_margin = launch.options.load_margin});
+}
+
 report::Report start_report(const config::RunConfig& config, const Launch& launch, const comm::MpiWorld& mpi,
                             const std::vector<std::string>& argv, const std::string& utc,
                             const std::vector<std::int64_t>& cpus) {
@@ -90,15 +145,11 @@ report::Report start_report(const config::RunConfig& config, const Launch& launc
                                   .host = launch.host,
                                   .cpus = cpus,
                                   .threads = launch.threads,
-                                  .device = {}};
+                                  .device = launch.backend ? launch.backend->device() : std::nullopt};
     report::add_ranks(report.environment,
                       comm::all_gather_strings(*launch.world, report::encode(host, place)));
     report.environment.mpi = mpi.library_version();
-    report.environment.blas = launch.kernels->name;
-    for (const DType dtype : {DType::f32, DType::bf16})
-        if (std::ranges::count(config.cases, dtype, &config::Case::dtype) > 0)
-            report.environment.blas +=
-                "; " + std::string(name_of(dtype)) + " " + launch.kernels->describe_gemm(dtype);
+    add_libraries(config, launch, report.environment);
     report.environment.env = report::allowed_variables();
     return report;
 }
@@ -116,6 +167,8 @@ class Program {
         read_config(utc);
         launch_.board->set_phase("preparation", comm::Patience::unlimited);
         if (config_.backend == config::Backend::sim) return simulate(utc);
+        agree(*launch_.world, [&] { backend_ = make_backend(config_.backend, launch_, mpi_); });
+        launch_.backend = backend_.get();
         agree(*launch_.world, [&] { prompts_ = make_prompts(config_); });
         agree(*launch_.world, [&] { open_weights(); });
         agree(*launch_.world, [&] { cases_ = make_cases(config_, *prompts_, launch_.world->rank()); });
@@ -160,6 +213,11 @@ class Program {
     }
 
     Exit only_calibrate() {
+        if (!launch_.backend->can_measure())
+            throw AgreedError(Exit::usage,
+                              fmt::format("the backend \"{}\" cannot be measured yet: its choices "
+                                          "follow the paper's rules",
+                                          config::name_of(config_.backend)));
         launch_.board->set_phase("calibration", comm::Patience::unlimited);
         const std::int64_t begin_ns = comm::steady_now_ns();
         const Times times = find_times(config_, cases_, launch_, mpi_, true);
@@ -170,7 +228,7 @@ class Program {
     }
 
     void calibrate() {
-        if (!chooses(config_) && !config_.calibration) return;
+        if (!config_.calibration && !(chooses(config_) && launch_.backend->can_measure())) return;
         launch_.board->set_phase("calibration", comm::Patience::unlimited);
         times_ = find_times(config_, cases_, launch_, mpi_, false);
         agree(*launch_.world, [&] { choose_by(times_->by_dtype, config_, *prompts_, cases_); });
@@ -304,6 +362,7 @@ class Program {
     std::vector<std::int64_t> cpus_;
     config::RunConfig config_;
     cost::Calibration calibration_;  // backend sim
+    std::unique_ptr<backend::Backend> backend_;
     std::unique_ptr<backend::Prompts> prompts_;
     std::unique_ptr<checkpoint::WeightSource> source_;
     std::optional<Times> times_;
@@ -336,21 +395,22 @@ Exit run_in_world(Launch launch, comm::MpiWorld& mpi, std::vector<std::string> a
 }
 
 // What one process answers by itself, also where mpirun started several.
-std::optional<Exit> without_mpi(const Options& options) {
-    if (options.answer.empty() && !options.compare) return std::nullopt;
+std::optional<Exit> without_mpi(const Options& options, const backend::Backends& backends) {
+    if (options.answer.empty() && !options.compare && !options.list_devices) return std::nullopt;
     if (!first_rank_before_mpi()) return Exit::ok;
     if (options.compare) return run_compare(*options.compare);
-    std::fputs(options.answer.c_str(), stdout);
+    std::fputs(options.list_devices ? device_text(backends).c_str() : options.answer.c_str(), stdout);
     return Exit::ok;
 }
 
 }  // namespace
 
-int run_program(int argc, char** argv, const kernels::Kernels& kernels) {
+int run_program(int argc, char** argv, const backend::Backends& backends) {
     Options options;
     try {
         options = parse_options(argc, argv);
-        if (const std::optional<Exit> status = without_mpi(options)) return static_cast<int>(*status);
+        if (const std::optional<Exit> status = without_mpi(options, backends))
+            return static_cast<int>(*status);
     } catch (const std::exception& error) {
         if (first_rank_before_mpi()) std::fprintf(stderr, "eps-bench: %s\n", error.what());
         return static_cast<int>(status_of(error));
@@ -361,7 +421,7 @@ int run_program(int argc, char** argv, const kernels::Kernels& kernels) {
     comm::MpiWorld mpi;
     Launch launch{.world = &mpi.communicator(),
                   .board = &board,
-                  .kernels = &kernels,
+                  .backends = &backends,
                   .options = options,
                   .host = mpi.hosts()[static_cast<std::size_t>(mpi.communicator().rank())]};
     try {

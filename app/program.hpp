@@ -1,11 +1,12 @@
 // The run as a story in phases.
 #pragma once
 
-#include "kernels/kernels.hpp"
+#include "backend/backend.hpp"
 
 namespace eps {
 
-/// The whole program. `kernels`: what passes compute with (tests give broken ones). Returns the exit status.
-int run_program(int argc, char** argv, const kernels::Kernels& kernels);
+/// The whole program. `backends`: what passes may run on (tests give one with broken kernels). Returns the
+/// exit status.
+int run_program(int argc, char** argv, const backend::Backends& backends);
 
 }  // namespace eps

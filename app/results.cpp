@@ -65,6 +65,8 @@ report::Result describe_case(const config::RunConfig& config, const config::Case
     result.tokens = std::accumulate(config.workload.sequence_lengths.begin(),
                                     config.workload.sequence_lengths.end(), std::int64_t{0});
     if (asked.schedule.oracle) result.flags.emplace_back("ORACLE");
+    if (launch.backend != nullptr)
+        for (const std::string& note : launch.backend->notes()) result.notes.push_back(note);
     if (launch.cores_shared) result.notes.emplace_back("there are more ranks than cores: ranks share cores");
     if (asked.link && !launch.one_clock)
         result.notes.emplace_back(

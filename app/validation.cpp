@@ -103,7 +103,7 @@ std::int64_t usual_chunks(const LiveCase& live) {
 }
 
 // What each "auto" of the case came to, as JSON text.
-std::string choices(const LiveCase& live, const std::string& kinds) {
+std::string choices(const LiveCase& live, const std::string& kinds, const backend::Backend& backend) {
     const schedule::Schedule& asked = live.config.schedule;
     std::vector<std::string> chosen;
     if (asked.chunk_by == schedule::ChunkBy::expert && !asked.chunks)
@@ -111,6 +111,11 @@ std::string choices(const LiveCase& live, const std::string& kinds) {
     if (asked.gemm == schedule::GemmChoice::automatic && !kinds.empty())
         chosen.push_back(
             fmt::format(R"("gemm": "{}")", kinds.find(' ') == std::string::npos ? kinds : "mixed"));
+    const std::string transport = backend.transport(asked);
+    const auto& lanes = live.runner->plan().lanes;
+    if (asked.transport == schedule::Transport::automatic && !transport.empty() &&
+        std::ranges::any_of(lanes, &plan::Lane::exchange))
+        chosen.push_back(fmt::format(R"("transport": "{}")", transport));
     return fmt::format("{{{}}}", fmt::join(chosen, ", "));
 }
 
@@ -467,7 +472,7 @@ void Validation::prove(LiveCase& live, backend::Executor& executor) {
     const OutputHash hash = hash_outputs(live, executor);
     live.output_hash = hash.hash;
     const std::string kinds = gemm_kinds_of_all(*launch_.world, live.runner->plan());
-    live.result.chosen = choices(live, kinds);
+    live.result.chosen = choices(live, kinds, *launch_.backend);
     const bool finite = comm::max_over_ranks(*launch_.world, static_cast<std::int64_t>(!hash.finite)) == 0;
     const comm::Bytes hashes =
         comm::all_gather_bytes(*launch_.world, std::as_bytes(std::span(&hash.hash, 1)));

@@ -30,5 +30,5 @@ eps_add_flags(-Werror -Wno-restrict)
 foreach(warning IN ITEMS maybe-uninitialized array-bounds stringop-overflow stringop-overread dangling-pointer)
     eps_add_flags(-Wno-error=${warning})
 endforeach()
-# Sums have one fixed order and rounding everywhere; only lib/kernels/*_cpu.cpp may fuse multiply and add.
+# Sums have one fixed order and rounding everywhere; only lib/kernels/cpu may fuse multiply and add.
 eps_add_flags(-ffp-contract=off)

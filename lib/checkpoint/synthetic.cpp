@@ -89,6 +89,12 @@ class Synthetic : public WeightSource {
                      out.data + i * out.stride * bytes_of(out.dtype), out.dtype);
     }
 
+    std::optional<MadeValues> made(const std::string& name) const override {
+        const model::Tensor& tensor = require_tensor(catalog_, name);
+        const WeightScale scale = scales_.of(tensor);
+        return MadeValues{stream_key(seed_, name), scale.mean, scale.deviation, tensor.cols};
+    }
+
   private:
     model::Catalog catalog_;
     SyntheticScales scales_;

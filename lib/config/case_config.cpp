@@ -23,6 +23,7 @@ using schedule::Strategy;
 const std::string kFree = "placement";  // the strategy's name where a case gives a placement
 constexpr std::int64_t kMostCases = 4096;
 constexpr std::int64_t kMostChunks = 4096;
+constexpr std::int64_t kMostMultiprocessors = 1024;
 
 const std::vector<std::string>& case_keys() {
     static const std::vector<std::string> keys{"strategy",  "placement", "base",    "chunks", "gemm",
@@ -117,17 +118,26 @@ void refuse_unused_keys(const ObjectReader& reader, const Json& entry, const Str
     }
 }
 
-/// Known keys of later builds: nothing but their default is accepted.
-void read_keys_not_built(ObjectReader& reader, const Strategy& strategy) {
-    if (strategy.uses("transport") && reader.text("transport", "auto") != "auto")
-        reader.refuse_not_built("transport", "\"auto\"");
-    for (const char* key : {"comm_ctas", "gemm_sms"}) {
+/// How exchanges and GEMMs share a GPU; elsewhere nothing but the default is accepted.
+void read_gpu_keys(ObjectReader& reader, const Strategy& strategy, bool on_gpus, Schedule& schedule) {
+    using schedule::Transport;
+    if (strategy.uses("transport")) {
+        if (!on_gpus && reader.text("transport", "auto") != "auto")
+            reader.refuse_on_cpu("transport", "\"auto\"");
+        const std::string transport = reader.choice("transport", "auto", {"auto", "nccl", "copy_engine"});
+        schedule.transport = transport == "nccl"          ? Transport::nccl
+                             : transport == "copy_engine" ? Transport::copy_engine
+                                                          : Transport::automatic;
+    }
+    for (auto& [key, value] :
+         {std::pair{"comm_ctas", &schedule.comm_ctas}, {"gemm_sms", &schedule.gemm_sms}}) {
         if (!strategy.uses(key)) continue;
-        if (reader.is_set(key)) {
-            reader.integer(key, 1, 1);
-            reader.refuse_not_built(key, "null");
+        if (!reader.is_set(key)) {
+            reader.resolve(key, nullptr);
+            continue;
         }
-        reader.resolve(key, nullptr);
+        *value = reader.integer(key, 1, 1, kMostMultiprocessors);
+        if (!on_gpus) reader.refuse_on_cpu(key, "null");
     }
 }
 
@@ -177,7 +187,7 @@ Case read_case(const Combination& combination, const std::string& where, const s
     made.placement = placement;
     made.schedule = read_schedule(reader, strategy, placement);
     made.dtype = read_dtype(reader, defaults.dtype);
-    read_keys_not_built(reader, strategy);
+    read_gpu_keys(reader, strategy, defaults.on_gpus, made.schedule);
     made.link = read_link(reader, defaults.link);
     made.params = params.dump();
     return made;

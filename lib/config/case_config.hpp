@@ -12,6 +12,7 @@ struct CaseDefaults {
     Scope scope = Scope::model;
     DType dtype = DType::f32;
     std::optional<Link> link = {};
+    bool on_gpus = false;  // where there are transports, and multiprocessors to share
 };
 
 /// `list` is the value at /cases. A list under a key stands for one case per element; with several lists the

@@ -173,8 +173,9 @@ void ObjectReader::refuse(const std::string& key, const std::string& expected) c
                                              : fmt::format("is missing, expected {}", expected));
 }
 
-void ObjectReader::refuse_not_built(const std::string& key, const std::string& built) const {
-    refuse_because(key, fmt::format("is {}, which is not in this build; expected {}", shown(at(key)), built));
+void ObjectReader::refuse_on_cpu(const std::string& key, const std::string& expected) const {
+    refuse_because(
+        key, fmt::format("is {}, which is for the backend \"cuda\"; expected {}", shown(at(key)), expected));
 }
 
 void ObjectReader::refuse_because(const std::string& key, const std::string& problem) const {

@@ -61,9 +61,9 @@ class ObjectReader {
 
     /// "{pointer} is {value}, expected {expected}", or "is missing, expected".
     [[noreturn]] void refuse(const std::string& key, const std::string& expected) const;
-    /// For a known value that this build cannot do: "{pointer} is {value}, which is not in this build;
-    /// expected {built}".
-    [[noreturn]] void refuse_not_built(const std::string& key, const std::string& built) const;
+    /// For a value that only GPUs have: "{pointer} is {value}, which is for the backend "cuda"; expected
+    /// {expected}".
+    [[noreturn]] void refuse_on_cpu(const std::string& key, const std::string& expected) const;
     /// "{pointer} {problem}"
     [[noreturn]] void refuse_because(const std::string& key, const std::string& problem) const;
 

@@ -79,7 +79,6 @@ void read_scope(ObjectReader& reader, RunConfig& run) {
 
 void read_backend(ObjectReader& reader, RunConfig& run) {
     run.backend = read_enum(reader, "backend", Backend::cpu, kBackends);
-    if (run.backend == Backend::cuda) reader.refuse_not_built("backend", "\"cpu\" or \"sim\"");
 }
 
 /// Other ranks than those that were started can only be modelled.
@@ -150,6 +149,10 @@ void read_outputs(ObjectReader& reader, const std::string& utc, RunConfig& run) 
 
 }  // namespace
 
+std::string name_of(Backend backend) {
+    return kBackends[static_cast<std::size_t>(backend)];
+}
+
 std::string name_of(Scope scope) {
     return kScopes[static_cast<std::size_t>(scope)];
 }
@@ -168,14 +171,15 @@ RunConfig make_run_config(const std::string& config_text, const std::string& whe
     read_model(reader, run);
     read_scope(reader, run);
     read_backend(reader, run);
-    const DType dtype = read_dtype(reader, run.backend == Backend::sim ? DType::bf16 : DType::f32);
+    const DType dtype = read_dtype(reader, run.backend == Backend::cpu ? DType::f32 : DType::bf16);
     const std::optional<Link> link = read_link(reader, std::nullopt);
     read_ranks(reader, world_size, run);
     read_calibration(reader, run);
     run.workload = read_workload(reader, run.scope, run.model);
     if (!reader.has("cases")) reader.refuse("cases", "a list of cases, for example [{\"strategy\": \"ep\"}]");
     Json cases;
-    run.cases = read_cases(reader.at("cases"), where, {run.num_ranks, run.scope, dtype, link}, cases);
+    run.cases = read_cases(reader.at("cases"), where,
+                           {run.num_ranks, run.scope, dtype, link, run.backend == Backend::cuda}, cases);
     reader.resolve("cases", cases);
     run.measure = read_measure(reader);
     ObjectReader validate = reader.object("validate", {"kind"});

@@ -20,6 +20,7 @@ using schedule::Scope;
 std::string name_of(Scope scope);
 
 enum class Backend : std::uint8_t { cpu, cuda, sim };
+std::string name_of(Backend backend);
 
 enum class ValidateKind : std::uint8_t { automatic, reference, spot };
 

@@ -1,7 +1,7 @@
 // The arithmetic of a pass on host memory: one function per op kind, gathered in a table.
-// Two tables exist, the fast one (oneDNN, OpenMP, SIMD) and its slow obvious twin; they are tested against
-// each other. Rules of design section 6 hold for both: f32 accumulation, fixed order, one rounding to the
-// output's dtype.
+// Two tables exist, the slow obvious twin here and the fast one in cpu/ (oneDNN, OpenMP, SIMD); they are
+// tested against each other. cuda/ has the same functions on device memory. Rules of design section 6 hold
+// for both: f32 accumulation, fixed order, one rounding to the output's dtype.
 #pragma once
 
 #include "base/range.hpp"
@@ -115,9 +115,6 @@ struct Kernels {
     /// out[i] = sum of parts[p][i] in order p, f32, one rounding. `out` may be one of the parts or none.
     void (*sum_rows)(std::span<const Rows> parts, Rows out, int threads);
 };
-
-/// Fast: oneDNN GEMM with packed weights, OpenMP over rows.
-const Kernels& cpu_kernels();
 
 /// The twin: plain loops, one thread.
 const Kernels& reference_kernels();

@@ -13,6 +13,8 @@ enum class Scope : std::uint8_t { model, layer, moe };
 
 enum class ChunkBy : std::uint8_t { none, expert };
 enum class GemmChoice : std::uint8_t { automatic, group, dense };
+/// How exchanges travel where there is a choice (GPUs).
+enum class Transport : std::uint8_t { automatic, nccl, copy_engine };
 enum class Combine : std::uint8_t { per_token, per_chunk };
 
 /// `chunks` empty means "auto".
@@ -26,6 +28,9 @@ struct Schedule {
     Combine combine = Combine::per_token;
     bool dedup = true;    // a token travels to a rank once; otherwise once per expert there
     bool oracle = false;  // counts known ahead of the pass: no exchange of counts, no wait
+    Transport transport = Transport::automatic;
+    std::int64_t comm_ctas = 0;  // thread blocks that an exchange may take; 0: the library's choice
+    std::int64_t gemm_sms = 0;   // multiprocessors that GEMMs may take; 0: all
     friend bool operator==(const Schedule&, const Schedule&) = default;
 };
 

@@ -3,8 +3,10 @@
 // EPS_TEST_WRONG_AFTER (0) is the number of calls that are still right, EPS_TEST_WRONG_RANK (all) the only
 // rank that errs.
 #include "app/program.hpp"
+#include "backend/cpu/backend.hpp"
 #include "base/dtype.hpp"
 #include "base/error.hpp"
+#include "kernels/cpu/ops.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -158,5 +160,9 @@ int main(int argc, char** argv) {
         }
         way->second();
     }
-    return run_program(argc, argv, wrong);
+    const backend::Backends backends{
+        {"cpu",
+         {.make = [](const backend::BackendSetup& setup) { return backend::cpu::make_backend(setup, wrong); },
+          .devices = nullptr}}};
+    return run_program(argc, argv, backends);
 }

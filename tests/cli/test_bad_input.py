@@ -146,11 +146,12 @@ CONFIGS = {
     "simulator with unknown times": (
         but(backend="sim", workload={"routing": {"kind": "uniform"}}, calibration="h9000"),
         '/calibration is "h9000"', "h200x4, h800x8"),
-    "transport": (but(cases=[{"strategy": "ep", "transport": "copy"}]), '/cases/0/transport is "copy"', "not in this build"),
+    "transport": (but(cases=[{"strategy": "ep", "transport": "copy"}]), '/cases/0/transport is "copy"', 'for the backend "cuda"'),
     "comm_ctas": (
         but(cases=[{"strategy": "eps", "comm_ctas": [None, 8]}]),
-        "/cases/0/comm_ctas/1 is 8", "not in this build"),
-    "gemm_sms": (but(cases=[{"strategy": "eps", "gemm_sms": 100}]), "/cases/0/gemm_sms is 100", "not in this build"),
+        "/cases/0/comm_ctas/1 is 8", 'for the backend "cuda"'),
+    "gemm_sms": (
+        but(cases=[{"strategy": "eps", "gemm_sms": 100}]), "/cases/0/gemm_sms is 100", 'for the backend "cuda"'),
     "report without a name": (but(report=""), '/report is ""', "not empty"),
 }
 

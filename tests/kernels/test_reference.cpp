@@ -1,13 +1,11 @@
 // The twins against values computed by hand.
 #include "tests/catch.hpp"
-#include "tests/kernels/fast_and_twin.hpp"
+#include "tests/kernels/matrix.hpp"
 
 #include <cmath>
 
 using namespace eps;
 using namespace eps::kernels;
-
-namespace {}
 
 TEST_CASE("reference linear: x W^T + bias") {
     const DType dtype = GENERATE(DType::f32, DType::bf16);

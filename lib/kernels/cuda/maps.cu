@@ -145,11 +145,11 @@ __device__ std::int32_t place(const unsigned* masks, const std::int32_t* before,
 
 // ---- At the source
 
-// counts [E, fields] of the report's order, and where each expert's sent rows begin.
+// counts (may be null) [E, fields] of the report's order, and where each expert's sent rows begin.
 __global__ void route_layout_kernel(Block block, const std::int32_t* totals, int num_fields,
                                     std::int32_t* counts, std::int32_t* begin) {
     const std::int64_t n = block.num_experts;
-    for (std::int64_t i = threadIdx.x; i < n * num_fields; i += blockDim.x)
+    for (std::int64_t i = threadIdx.x; counts != nullptr && i < n * num_fields; i += blockDim.x)
         counts[i] = totals[i % num_fields * n + i / num_fields];
     if (threadIdx.x != 0) return;
     const std::int32_t* out = totals + (block.dedup ? kFirst : kRows) * n;
@@ -181,6 +181,28 @@ __global__ void route_place_kernel(Block block, OwnTokens tokens, const float* w
             slots[1 + k + i] = __float_as_int(weights[t * k + i]);
         }
     }
+}
+
+// ---- Where nothing travels
+
+__global__ void at_home_place_kernel(Block block, OwnTokens tokens, const float* weights,
+                                     std::int32_t* tile_counts, const std::int32_t* begin,
+                                     std::int32_t* expert_order, DeviceReduceMaps reduce) {
+    extern __shared__ unsigned masks[];
+    const Token token = mark(block, tokens, kMostFields - 1, masks);
+    if (token.ids == nullptr) return;
+    const std::int32_t* before = tile_of(tile_counts, kMostFields - 1, block.num_experts);
+    const int k = static_cast<int>(block.top_k);
+    const std::int64_t t = std::int64_t{blockIdx.x} * 32 + threadIdx.x;
+    for (int j = 0; j < k; ++j) {
+        const int e = token.ids[j];
+        const std::int32_t row = begin[e] + place(masks, before, block, kRows, e);
+        expert_order[row] = static_cast<std::int32_t>(t);
+        reduce.index[t * k + j] = row;
+        reduce.weights[t * k + j] = weights[t * k + j];
+    }
+    reduce.starts[t] = static_cast<std::int32_t>(t * k);
+    if (t + 1 == tokens.num_tokens) reduce.starts[t + 1] = static_cast<std::int32_t>((t + 1) * k);
 }
 
 // ---- At the holder
@@ -458,6 +480,47 @@ void map_rows(Stream stream, const Block& block, std::int64_t part, const std::i
         if (!entries) scan_starts(stream, w, reduce.starts, num_home + 1);
     }
     check_launch("map_rows");
+}
+
+namespace {
+
+// Every row is its own: no first or last expert matters.
+Block at_home(Block block) {
+    block.dedup = block.per_chunk = false;
+    return block;
+}
+
+// Counts of own tokens, and in w.first where each expert's rows begin.
+dim3 lay_out_at_home(Stream stream, const Block& block, const OwnTokens& tokens, std::int32_t* counts,
+                     const Workspace& w) {
+    const dim3 tiles(static_cast<unsigned>(std::max<std::int64_t>(num_tiles(tokens.num_tokens), 1)), 1);
+    count_tokens(stream, block, tokens, tiles, kMostFields - 1, w);
+    route_layout_kernel<<<1, 256, 0, stream>>>(block, w.totals, kMostFields - 1, counts, w.first);
+    return tiles;
+}
+
+}  // namespace
+
+void count_rows(Stream stream, const Block& block, const std::int32_t* ids, std::int64_t num_tokens,
+                std::int32_t* counts, void* workspace) {
+    const Workspace w = cut(workspace, block, std::max<std::int64_t>(num_tokens, 1), 1);
+    lay_out_at_home(stream, at_home(block), {ids, num_tokens}, counts, w);
+    check_launch("count_rows");
+}
+
+void map_rows_at_home(Stream stream, const Block& block, const std::int32_t* ids, const float* weights,
+                      std::int64_t num_tokens, std::int32_t* expert_order, const DeviceReduceMaps& reduce,
+                      void* workspace) {
+    if (num_tokens == 0) {
+        cudaMemsetAsync(reduce.starts, 0, sizeof(std::int32_t), stream);
+        return;
+    }
+    const Workspace w = cut(workspace, block, num_tokens, 1);
+    const OwnTokens tokens{ids, num_tokens};
+    const dim3 tiles = lay_out_at_home(stream, at_home(block), tokens, nullptr, w);
+    at_home_place_kernel<<<tiles, 32, mask_bytes(block, kMostFields - 1), stream>>>(
+        at_home(block), tokens, weights, w.tile_counts, w.first, expert_order, reduce);
+    check_launch("map_rows_at_home");
 }
 
 void map_home(Stream stream, const Block& block, const std::int32_t* ids, std::int64_t num_tokens,

@@ -47,6 +47,14 @@ void map_rows(Stream stream, const Block& block, std::int64_t part, const std::i
               std::int64_t most_tokens, std::int64_t num_home, std::int32_t* expert_order,
               const DeviceReduceMaps& reduce, void* workspace);
 
+/// Where nothing travels (routing::count_rows, routing::map_rows_at_home): counts [E, 3], of which only the
+/// rows mean anything; and the maps, where arrived row = token = home row. One part, one chunk.
+void count_rows(Stream stream, const Block& block, const std::int32_t* ids, std::int64_t num_tokens,
+                std::int32_t* counts, void* workspace);
+void map_rows_at_home(Stream stream, const Block& block, const std::int32_t* ids, const float* weights,
+                      std::int64_t num_tokens, std::int32_t* expert_order, const DeviceReduceMaps& reduce,
+                      void* workspace);
+
 /// At the source: starts [num_tokens + 1], index.
 void map_home(Stream stream, const Block& block, const std::int32_t* ids, std::int64_t num_tokens,
               std::int32_t* starts, std::int32_t* index, void* workspace);

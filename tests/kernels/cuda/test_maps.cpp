@@ -119,6 +119,39 @@ void check_map_home(const row_map_tests::Block& block, const OnDevice& on_device
     CHECK(found_index.host() == index);
 }
 
+// All experts on one rank, and nothing travels.
+void check_at_home(std::int64_t num_experts, std::int64_t top_k, std::int64_t num_tokens) {
+    INFO(num_experts << " experts, top " << top_k << ", " << num_tokens << " tokens at home");
+    row_map_tests::Dice dice{stream_key(3, "at home")};
+    row_map_tests::Block block;
+    block.shape = {num_experts, 1, 1, top_k};
+    routing::divide_evenly(block.shape, 1, block.chunk_bounds);
+    block.sources.push_back(row_map_tests::choose(block.shape, num_tokens, dice));
+    const row_map_tests::Choices& choices = block.sources.front();
+    Ints counts(at(3 * num_experts)), order(choices.ids.size()), starts(at(num_tokens + 1)),
+        index(choices.ids.size());
+    std::vector<float> weights(choices.ids.size());
+    routing::count_rows(choices.ids, counts, 3);
+    routing::map_rows_at_home(block.shape, choices.ids, choices.weights, order, {starts, index, weights});
+
+    const OnDevice on_device(block);
+    const DeviceArray<std::int32_t> ids(choices.ids), found_counts(Ints(counts.size(), -1)),
+        found_order(Ints(order.size(), -1)), found_starts(Ints(starts.size(), -1)),
+        found_index(Ints(index.size(), -1));
+    const DeviceArray<float> sent_weights(choices.weights), found_weights(std::vector<float>(weights.size()));
+    device::count_rows(nullptr, on_device.shape(), ids.get(), num_tokens, found_counts.get(),
+                       on_device.workspace());
+    device::map_rows_at_home(nullptr, on_device.shape(), ids.get(), sent_weights.get(), num_tokens,
+                             found_order.get(), {found_starts.get(), found_index.get(), found_weights.get()},
+                             on_device.workspace());
+    const Ints all = found_counts.host();
+    for (std::int64_t e = 0; e < num_experts; ++e) CHECK(all[at(3 * e)] == counts[at(3 * e)]);
+    CHECK(found_order.host() == order);
+    CHECK(found_starts.host() == starts);
+    CHECK(found_index.host() == index);
+    CHECK(found_weights.host() == weights);
+}
+
 void check_block(const row_map_tests::Block& block) {
     INFO(block.about());
     const OnDevice on_device(block);
@@ -138,6 +171,14 @@ TEST_CASE("maps on the device: random blocks") {
     for (std::uint64_t number = 0; number < 150; ++number) {
         INFO("block " << number);
         check_block(random_block(number));
+    }
+}
+
+TEST_CASE("maps on the device: at home") {
+    for (const std::int64_t num_tokens : {0, 1, 31, 32, 33, 4096}) {
+        check_at_home(160, 6, num_tokens);
+        check_at_home(15, 3, num_tokens);
+        check_at_home(1, 1, num_tokens);
     }
 }
 

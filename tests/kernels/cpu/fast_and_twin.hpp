@@ -1,7 +1,8 @@
 // The fast kernels beside their twins, at any instruction set.
 #pragma once
 
-#include "kernels/simd.hpp"
+#include "kernels/cpu/ops.hpp"
+#include "kernels/cpu/simd.hpp"
 #include "tests/kernels/matrix.hpp"
 
 #include <vector>

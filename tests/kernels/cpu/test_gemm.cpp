@@ -1,7 +1,7 @@
 // linear and expert_gemm: fast against twin, and what their bits may depend on.
-#include "kernels/onednn_matmul.hpp"
+#include "kernels/cpu/onednn_matmul.hpp"
 #include "tests/catch.hpp"
-#include "tests/kernels/fast_and_twin.hpp"
+#include "tests/kernels/cpu/fast_and_twin.hpp"
 
 #include <thread>
 

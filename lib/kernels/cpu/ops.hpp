@@ -1,9 +1,16 @@
-// The fast kernels, one .cpp each (<op>_cpu.cpp): oneDNN, OpenMP over rows, SIMD. Meanings of the arguments:
+// The fast kernels, one .cpp each (<op>.cpp): oneDNN, OpenMP over rows, SIMD. Meanings of the arguments:
 // kernels.hpp. A row's bits depend neither on `threads` nor on the rows beside it, except through the GEMMs
 // of linear and expert_gemm.
 #pragma once
 
 #include "kernels/kernels.hpp"
+
+namespace eps::kernels {
+
+/// Fast: oneDNN GEMM with packed weights, OpenMP over rows.
+const Kernels& cpu_kernels();
+
+}  // namespace eps::kernels
 
 namespace eps::kernels::cpu {
 

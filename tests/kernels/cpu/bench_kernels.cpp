@@ -1,7 +1,7 @@
 // Rates of the fast kernels at real shapes, one line per shape: op, dtype, shape, time, GFLOP/s or GB/s.
 //   bench_kernels [threads] [text that the line must contain, with a "[" for the ops over rows]
 #include "base/random.hpp"
-#include "kernels/kernels.hpp"
+#include "kernels/cpu/ops.hpp"
 
 #include <algorithm>
 #include <chrono>

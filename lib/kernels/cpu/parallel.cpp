@@ -1,5 +1,5 @@
 // The one parallel region of our own kernels.
-#include "kernels/parallel.hpp"
+#include "kernels/cpu/parallel.hpp"
 
 #include <exception>
 #include <mutex>

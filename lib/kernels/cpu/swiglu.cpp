@@ -1,8 +1,8 @@
 // swiglu: one pass over both halves of a row.
-#include "kernels/cpu_ops.hpp"
-#include "kernels/parallel.hpp"
+#include "kernels/cpu/ops.hpp"
+#include "kernels/cpu/parallel.hpp"
+#include "kernels/cpu/simd.hpp"
 #include "kernels/require.hpp"
-#include "kernels/simd.hpp"
 
 namespace eps::kernels::cpu {
 namespace {

@@ -1,6 +1,6 @@
 // gate: fast against twin, ties, groups, forced ids, and what a row's decision may depend on.
 #include "tests/catch.hpp"
-#include "tests/kernels/fast_and_twin.hpp"
+#include "tests/kernels/cpu/fast_and_twin.hpp"
 
 #include <set>
 

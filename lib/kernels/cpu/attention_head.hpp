@@ -1,12 +1,12 @@
 // One head of attention: packs the keys and values that a stretch of rows sees, then takes blocks of 48 rows:
 // all their scores, an exact softmax, the product with the values. Blocks and tiles start at the sequence's
-// first row, so a row's bits depend on its own sequence and head only. Included by attention_cpu.cpp alone.
+// first row, so a row's bits depend on its own sequence and head only. Included by attention.cpp alone.
 #pragma once
 
-#include "kernels/aligned_buffer.hpp"
+#include "kernels/cpu/aligned_buffer.hpp"
+#include "kernels/cpu/simd.hpp"
+#include "kernels/cpu/tile.hpp"
 #include "kernels/kernels.hpp"
-#include "kernels/simd.hpp"
-#include "kernels/tile.hpp"
 
 #include <algorithm>
 #include <cstring>

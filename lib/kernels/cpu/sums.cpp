@@ -1,9 +1,9 @@
 // local_reduce, unpack_sum, sum_rows: f32 sums of rows in a fixed order, one rounding.
 // A stretch of columns at a time, its sums in the first-level cache.
-#include "kernels/cpu_ops.hpp"
-#include "kernels/parallel.hpp"
+#include "kernels/cpu/ops.hpp"
+#include "kernels/cpu/parallel.hpp"
+#include "kernels/cpu/simd.hpp"
 #include "kernels/require.hpp"
-#include "kernels/simd.hpp"
 
 namespace eps::kernels::cpu {
 namespace {

@@ -1,6 +1,6 @@
 // attention: fast against twin, and what a row's bits may depend on.
 #include "tests/catch.hpp"
-#include "tests/kernels/fast_and_twin.hpp"
+#include "tests/kernels/cpu/fast_and_twin.hpp"
 
 using namespace eps;
 using namespace eps::kernels;

@@ -1,5 +1,5 @@
 // Which instruction set the kernels use.
-#include "kernels/simd.hpp"
+#include "kernels/cpu/simd.hpp"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "kernels/gate_choice.hpp"
+#include "kernels/cpu/gate_choice.hpp"
 
 #include <algorithm>
 #include <vector>

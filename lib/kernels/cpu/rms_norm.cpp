@@ -1,8 +1,8 @@
 // rms_norm: one pass for the sum of squares, one for the result while the row is in cache.
-#include "kernels/cpu_ops.hpp"
-#include "kernels/parallel.hpp"
+#include "kernels/cpu/ops.hpp"
+#include "kernels/cpu/parallel.hpp"
+#include "kernels/cpu/simd.hpp"
 #include "kernels/require.hpp"
-#include "kernels/simd.hpp"
 
 #include <cmath>
 

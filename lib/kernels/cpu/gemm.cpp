@@ -1,11 +1,11 @@
 // linear and expert_gemm on oneDNN. What oneDNN wants dense and in its own dtype is copied on the way, where
 // it is not.
-#include "kernels/aligned_buffer.hpp"
-#include "kernels/cpu_ops.hpp"
-#include "kernels/onednn_matmul.hpp"
-#include "kernels/parallel.hpp"
+#include "kernels/cpu/aligned_buffer.hpp"
+#include "kernels/cpu/onednn_matmul.hpp"
+#include "kernels/cpu/ops.hpp"
+#include "kernels/cpu/parallel.hpp"
+#include "kernels/cpu/simd.hpp"
 #include "kernels/require.hpp"
-#include "kernels/simd.hpp"
 
 #include <algorithm>
 #include <vector>

@@ -1,9 +1,9 @@
 // rope: rotation by tabulated cosines and sines. They take far longer to compute than to use, and every layer
 // of every pass asks for the same ones: a table is made once and grows with the largest position seen.
-#include "kernels/cpu_ops.hpp"
-#include "kernels/parallel.hpp"
+#include "kernels/cpu/ops.hpp"
+#include "kernels/cpu/parallel.hpp"
+#include "kernels/cpu/simd.hpp"
 #include "kernels/require.hpp"
-#include "kernels/simd.hpp"
 
 #include <algorithm>
 #include <bit>

@@ -1,7 +1,7 @@
 // The table of fast kernels.
-#include "kernels/cpu_ops.hpp"
+#include "kernels/cpu/onednn_matmul.hpp"
+#include "kernels/cpu/ops.hpp"
 #include "kernels/kernels.hpp"
-#include "kernels/onednn_matmul.hpp"
 
 namespace eps::kernels {
 

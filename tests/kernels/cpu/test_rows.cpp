@@ -1,7 +1,7 @@
 // embed, pack_rows, rms_norm, rope, swiglu and the sums: fast against twin; bits independent of threads; gaps
 // untouched.
 #include "tests/catch.hpp"
-#include "tests/kernels/fast_and_twin.hpp"
+#include "tests/kernels/cpu/fast_and_twin.hpp"
 
 #include <functional>
 

@@ -1,12 +1,12 @@
 // gate: logits in f32 by tiles whose order of summation is fixed, so that a row decides alike whatever rows
 // are beside it (placements split rows differently); then scores and choice, row by row.
-#include "kernels/aligned_buffer.hpp"
-#include "kernels/cpu_ops.hpp"
-#include "kernels/gate_choice.hpp"
-#include "kernels/parallel.hpp"
+#include "kernels/cpu/aligned_buffer.hpp"
+#include "kernels/cpu/gate_choice.hpp"
+#include "kernels/cpu/ops.hpp"
+#include "kernels/cpu/parallel.hpp"
+#include "kernels/cpu/simd.hpp"
+#include "kernels/cpu/tile.hpp"
 #include "kernels/require.hpp"
-#include "kernels/simd.hpp"
-#include "kernels/tile.hpp"
 
 #include <algorithm>
 #include <vector>

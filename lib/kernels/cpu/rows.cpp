@@ -1,6 +1,6 @@
 // embed and pack_rows: gathers of whole rows.
-#include "kernels/cpu_ops.hpp"
-#include "kernels/parallel.hpp"
+#include "kernels/cpu/ops.hpp"
+#include "kernels/cpu/parallel.hpp"
 #include "kernels/require.hpp"
 
 #include <cstring>

@@ -1,8 +1,9 @@
 // oneDNN 2.x and 3.x behind onednn_matmul.hpp.
+#include "kernels/cpu/onednn_matmul.hpp"
+
 #include "base/error.hpp"
 #include "base/random.hpp"
-#include "kernels/aligned_buffer.hpp"
-#include "kernels/onednn_matmul.hpp"
+#include "kernels/cpu/aligned_buffer.hpp"
 
 #include <mutex>
 #include <shared_mutex>

@@ -1,7 +1,7 @@
 // attention: tasks over heads and stretches of rows; what a task does is in attention_head.hpp.
-#include "kernels/attention_head.hpp"
-#include "kernels/cpu_ops.hpp"
-#include "kernels/parallel.hpp"
+#include "kernels/cpu/attention_head.hpp"
+#include "kernels/cpu/ops.hpp"
+#include "kernels/cpu/parallel.hpp"
 #include "kernels/require.hpp"
 
 #include <algorithm>

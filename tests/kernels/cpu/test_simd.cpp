@@ -1,8 +1,8 @@
 // The private parts under the fast kernels: exp, bf16 conversion, tiles, teams.
-#include "kernels/parallel.hpp"
-#include "kernels/tile.hpp"
+#include "kernels/cpu/parallel.hpp"
+#include "kernels/cpu/tile.hpp"
 #include "tests/catch.hpp"
-#include "tests/kernels/fast_and_twin.hpp"
+#include "tests/kernels/cpu/fast_and_twin.hpp"
 
 #include <atomic>
 

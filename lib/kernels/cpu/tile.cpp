@@ -1,5 +1,5 @@
 // multiply_tile for AVX-512 (f32 and bf16 pairs), AVX2 and plain loops; the transposition that fills panels.
-#include "kernels/tile.hpp"
+#include "kernels/cpu/tile.hpp"
 
 // GCC 12 takes the undefined operands inside its own intrinsics for mistakes.
 #pragma GCC diagnostic push
@@ -8,7 +8,7 @@
 #include <immintrin.h>
 #pragma GCC diagnostic pop
 
-#include "kernels/simd.hpp"
+#include "kernels/cpu/simd.hpp"
 
 #include <cstring>
 
