@@ -4,6 +4,7 @@
 #include "base/output_path.hpp"
 #include "base/shipped.hpp"
 #include "comm/collectives.hpp"
+#include "model/cost.hpp"
 #include "report/environment.hpp"
 #include "report/sha256.hpp"
 
@@ -27,22 +28,56 @@ void note(const Launch& launch, const std::string& text) {
     if (launch.speaks()) std::fprintf(stderr, "calibration: %s\n", text.c_str());
 }
 
-cost::Measured measured_here(const Launch& launch, const comm::MpiWorld& mpi) {
+std::string calibrations_to_name() {
+    return fmt::format("one of {} (shipped), or a path", fmt::join(shipped_names(kShipped), ", "));
+}
+
+std::string named_calibration_path(const std::string& name, const std::string& where) {
+    const bool is_path = name.find('/') != std::string::npos || name.ends_with(".json");
+    const std::string path = is_path ? name : fmt::format("{}/{}.json", find_shipped(kShipped), name);
+    if (!std::filesystem::exists(path))
+        throw Error(Exit::usage, fmt::format("{}: /calibration is \"{}\", which is not there; expected {}",
+                                             where, name, calibrations_to_name()));
+    return path;
+}
+
+// A rank's weights, of which a pass uses each once, are more than a core's share of caches.
+bool beyond_caches(const config::RunConfig& config) {
+    constexpr std::int64_t kCaches = 4 << 20;
+    const std::vector<std::int64_t> one_token{1};
+    std::int64_t bytes = 0;
+    for (const config::Case& c : config.cases) {
+        const model::ModelCost cost =
+            config.scope == schedule::Scope::moe     ? model::cost_of_moe(config.model, 1, c.dtype)
+            : config.scope == schedule::Scope::layer ? model::cost_of_layers(config.model, one_token, c.dtype)
+                                                     : model::cost_of_model(config.model, one_token, c.dtype);
+        bytes = std::max(bytes, cost.total().parameters * bytes_of(c.dtype));
+    }
+    return bytes / config.num_ranks > kCaches;
+}
+
+// This setting, as if so many ranks had been started here.
+cost::Measured measured_here(const config::RunConfig& config, const Launch& launch,
+                             const comm::MpiWorld& mpi) {
     const report::Host host = report::this_host();
+    const bool modelled = config.backend == config::Backend::sim;
+    const std::int64_t cores = launch.cores_share * launch.world->size();
     const std::set<std::string> hosts(mpi.hosts().begin(), mpi.hosts().end());
     const std::string libraries = launch.backend->libraries({DType::f32, DType::bf16}).blas;
     return {.machine = fmt::format("{}, {} CPUs{}", host.cpu_model, host.num_cpus,
                                    hosts.size() > 1 ? fmt::format(", {} hosts", hosts.size()) : ""),
             .libraries = libraries + "; " + mpi.library_version(),
-            .ranks = launch.world->size(),
-            .threads = launch.threads,
-            .cores_shared = launch.cores_shared};
+            .ranks = config.num_ranks,
+            .threads = modelled ? std::max<std::int64_t>(1, cores / config.num_ranks) : launch.threads,
+            .cores_shared = modelled ? config.num_ranks > cores : launch.cores_shared,
+            .beyond_caches = beyond_caches(config)};
 }
 
 std::string cache_path(const cost::Measured& here) {
     const std::string folder = calibration_folder();
     if (folder.empty()) return "";
-    const std::string key = fmt::format("{}\n{}\n{}", here.machine, here.libraries, here.cores_shared);
+    const std::string key =
+        fmt::format("{}\n{}\n{}\n{}", here.machine, here.libraries, here.cores_shared, here.beyond_caches);
     return fmt::format("{}/cpu-{}x{}-{}.json", folder, here.ranks, here.threads,
                        report::sha256_hex(key).substr(0, 16));
 }
@@ -65,6 +100,10 @@ void require_fit(const cost::Calibration& named, const cost::Measured& here,
         refuse(fmt::format("measured on {} ranks, these are {}", there.ranks, here.ranks));
     if (there.threads != here.threads)
         refuse(fmt::format("measured with {} threads a rank, these are {}", there.threads, here.threads));
+    if (there.beyond_caches != here.beyond_caches)
+        refuse(fmt::format("measured with weights from {}, those of this model come from {}",
+                           there.beyond_caches ? "memory" : "caches",
+                           here.beyond_caches ? "memory" : "caches"));
     for (const cost::Wanted& w : missing)
         if (w.what == cost::Asked::experts)
             refuse(fmt::format("it has no expert GEMMs of {} columns from {} in {}", w.n, w.k,
@@ -112,19 +151,6 @@ void keep(const cost::Calibration& calibration, std::string& path, const Launch&
 
 }  // namespace
 
-std::string calibrations_to_name() {
-    return fmt::format("one of {} (shipped), or a path", fmt::join(shipped_names(kShipped), ", "));
-}
-
-std::string named_calibration_path(const std::string& name, const std::string& where) {
-    const bool is_path = name.find('/') != std::string::npos || name.ends_with(".json");
-    const std::string path = is_path ? name : fmt::format("{}/{}.json", find_shipped(kShipped), name);
-    if (!std::filesystem::exists(path))
-        throw Error(Exit::usage, fmt::format("{}: /calibration is \"{}\", which is not there; expected {}",
-                                             where, name, calibrations_to_name()));
-    return path;
-}
-
 std::string calibration_folder() {
     const auto variable = [](const char* name) -> std::string {
         const char* value = std::getenv(name);
@@ -140,6 +166,21 @@ std::string calibration_folder() {
 report::CalibrationUsed Times::used() const {
     const cost::Calibration& any = by_dtype.begin()->second.calibration();
     return {.path = path, .hash = cost::hash_of(any), .about = any.about, .num_measured = num_measured};
+}
+
+std::string modelled_calibration_path(const config::RunConfig& config, const Launch& launch,
+                                      const comm::MpiWorld& mpi) {
+    if (config.calibration) return named_calibration_path(*config.calibration, launch.options.config_path);
+    const cost::Measured here = measured_here(config, launch, mpi);
+    const std::string path = cache_path(here);
+    if (path.empty() || !std::filesystem::exists(path))
+        throw Error(
+            Exit::usage,
+            fmt::format("{}: /calibration is null, and this machine was not measured with {} ranks: run "
+                        "`mpirun -n {} eps-bench calibrate` with this config and the backend \"cpu\", or "
+                        "name {}",
+                        launch.options.config_path, here.ranks, here.ranks, calibrations_to_name()));
+    return path;
 }
 
 std::string Times::told(double elapsed_s) const {
@@ -166,7 +207,7 @@ bool chooses(const config::RunConfig& config) {
 
 Times find_times(const config::RunConfig& config, const std::vector<std::unique_ptr<LiveCase>>& cases,
                  const Launch& launch, const comm::MpiWorld& mpi, bool everything) {
-    const cost::Measured here = measured_here(launch, mpi);
+    const cost::Measured here = measured_here(config, launch, mpi);
     const std::vector<cost::Wanted> wanted = wanted_by(cases, launch, everything);
     Times times{.by_dtype = {}, .path = {}, .num_measured = 0};
     cost::Calibration calibration;

@@ -33,10 +33,11 @@ bool chooses(const config::RunConfig& config);
 Times find_times(const config::RunConfig& config, const std::vector<std::unique_ptr<LiveCase>>& cases,
                  const Launch& launch, const comm::MpiWorld& mpi, bool everything);
 
-/// The path of a calibration that a config names: a shipped one, or a file. Error(usage), naming the config
-/// `where`: there is none.
-std::string named_calibration_path(const std::string& name, const std::string& where);
-std::string calibrations_to_name();  // "one of ..., or a path"
+/// The path of the calibration to model with: one that the config names (shipped, or a file), otherwise that
+/// of this machine with as many ranks as are modelled, from the cache. Error(usage), naming the config: it is
+/// not there. Not collective.
+std::string modelled_calibration_path(const config::RunConfig& config, const Launch& launch,
+                                      const comm::MpiWorld& mpi);
 
 /// Where this machine's calibrations are kept: "" if no place is known (neither XDG_CACHE_HOME nor HOME).
 std::string calibration_folder();

@@ -250,8 +250,18 @@ class Program {
             throw AgreedError(Exit::usage,
                               "the backend \"sim\" cannot be measured: calibrate with another one");
         report_ = start_report(config_, launch_, mpi_, argv_, utc, cpus_);
-        on_first_rank(*launch_.world,
-                      [&] { calibration_ = named_calibration(config_, launch_.options.config_path); });
+        on_first_rank(*launch_.world, [&] {
+            // This machine's own times are those of its CPUs.
+            if (!config_.calibration) backend_ = make_backend(config::Backend::cpu, launch_, mpi_);
+            launch_.backend = backend_.get();
+            const std::string path = modelled_calibration_path(config_, launch_, mpi_);
+            launch_.backend = nullptr;
+            calibration_ = cost::read_calibration(read_text_file(path, Exit::usage), path);
+            report_.environment.calibration = report::CalibrationUsed{.path = path,
+                                                                      .hash = cost::hash_of(calibration_),
+                                                                      .about = calibration_.about,
+                                                                      .num_measured = 0};
+        });
         open_outputs();
         on_first_rank(*launch_.world, [&] {
             prompts_ = make_prompts(config_);
@@ -261,9 +271,11 @@ class Program {
             modelled.cores_shared = false;
             for (const auto& live : cases_) {
                 live->result = describe_case(config_, live->config, modelled);
-                const cost::OpTimes times(calibration_, live->config.dtype, *config_.calibration);
+                const std::string& path = report_.environment.calibration->path;
+                const cost::OpTimes times(calibration_, live->config.dtype, path);
                 live->times = &times;
-                traces_.push_back(simulate_case(config_, *prompts_, {&times, *config_.calibration}, *live));
+                traces_.push_back(
+                    simulate_case(config_, *prompts_, {&times, config_.calibration.value_or(path)}, *live));
                 live->times = nullptr;
                 conclude(live->result);
                 report_.results.push_back(live->result);

@@ -1,13 +1,8 @@
 #include "app/simulation.hpp"
 
-#include "app/calibrate.hpp"
 #include "app/lowered_world.hpp"
 #include "app/results.hpp"
 #include "backend/sim/simulate.hpp"
-#include "base/json.hpp"
-#include "base/shipped.hpp"
-
-#include <filesystem>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -147,16 +142,6 @@ CaseTrace simulate_case(const config::RunConfig& config, const backend::Prompts&
     simulated.trace.case_name = live.config.name;
     simulated.trace.link = result.link;
     return std::move(simulated.trace);
-}
-
-cost::Calibration named_calibration(const config::RunConfig& config, const std::string& where) {
-    if (!config.calibration)
-        throw Error(
-            Exit::usage,
-            fmt::format("{}: /calibration is missing: the backend \"sim\" needs times of ops; expected {}",
-                        where, calibrations_to_name()));
-    const std::string path = named_calibration_path(*config.calibration, where);
-    return cost::read_calibration(read_text_file(path, Exit::usage), path);
 }
 
 }  // namespace eps

@@ -25,8 +25,4 @@ struct ModelledMachine {
 CaseTrace simulate_case(const config::RunConfig& config, const backend::Prompts& prompts,
                         const ModelledMachine& machine, LiveCase& live);
 
-/// The calibration that the config names: a shipped one, or a file. Error(usage), naming the config `where`:
-/// it names none, or one that is not there.
-cost::Calibration named_calibration(const config::RunConfig& config, const std::string& where);
-
 }  // namespace eps

@@ -6,7 +6,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/mpi_env.sh"
 bench=$1
 folder=${2:-results/auto-choice}
-[ $# -gt 2 ] && shift 2 || set -- 1 2 4
+[ $# -gt 2 ] && shift 2 || set -- 2 4
 for ranks in "$@"; do
     for load in uniform zipf hot; do
         case $load in

@@ -23,6 +23,8 @@ struct Measured {
     std::int64_t ranks = 1;     // that measured side by side
     std::int64_t threads = 1;   // of a rank's compute lane
     bool cores_shared = false;  // more ranks than cores
+    // Weights came from memory, as in a model that is larger than a core's caches; otherwise from these.
+    bool beyond_caches = false;
 
     friend bool operator==(const Measured&, const Measured&) = default;
 };

@@ -76,7 +76,8 @@ Json body_of(const Calibration& c) {
                 {"libraries", c.measured.libraries},
                 {"ranks", c.measured.ranks},
                 {"threads", c.measured.threads},
-                {"cores_shared", c.measured.cores_shared}}},
+                {"cores_shared", c.measured.cores_shared},
+                {"beyond_caches", c.measured.beyond_caches}}},
               {"op_overhead_s", c.op_overhead_s},
               {"lane_hop_s", c.lane_hop_s},
               {"chunk_overhead_s", c.chunk_overhead_s},
@@ -292,7 +293,8 @@ void read_body(Reader& reader, Calibration& made) {
                      .libraries = measured.text("libraries"),
                      .ranks = measured.count("ranks"),
                      .threads = measured.count("threads"),
-                     .cores_shared = measured.boolean("cores_shared")};
+                     .cores_shared = measured.boolean("cores_shared"),
+                     .beyond_caches = measured.boolean("beyond_caches")};
     measured.done();
     made.op_overhead_s = reader.number("op_overhead_s", 0);
     made.lane_hop_s = reader.number("lane_hop_s", 0);

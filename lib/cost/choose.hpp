@@ -39,7 +39,7 @@ struct Prediction {
 };
 
 /// More chunks than needed for so small a share of the time are not worth the error of the model.
-constexpr double kNotWorthwhile = 0.01;
+constexpr double kNotWorthwhile = 0.0025;
 
 /// Keeps scratch memory: warm calls allocate nothing. All arithmetic as in time_table.hpp.
 class Chooser {

@@ -119,7 +119,7 @@ double moved_bytes(const plan::Op& op, const plan::RankPlan& plan) {
 }
 
 OpTimes::OpTimes(const Calibration& calibration, DType dtype, const std::string& where)
-    : calibration_(calibration) {
+    : calibration_(calibration), where_(where) {
     const DTypeTimes* found = calibration.find(dtype);
     if (found == nullptr)
         throw Error(Exit::usage,
@@ -230,7 +230,18 @@ struct SecondsOf {
 
     std::int64_t cols(BufferId id) const { return plan.buffers[at(id)].cols; }
 
+    [[noreturn]] void refuse() const {
+        throw Error(
+            Exit::usage,
+            fmt::format("{}: has no times of the op {} on the lane {} in {}: calibrate with a config that "
+                        "has it",
+                        times.where(), plan::name_of(op.args), plan.lanes[at(op.lane)].name,
+                        name_of(of_dtype.dtype)));
+    }
+
     double operator()(const plan::Linear& a) const {
+        if (std::ranges::all_of(of_dtype.gemms, [](const GemmTimes& g) { return g.by_rows.sizes.empty(); }))
+            refuse();
         return times.linear_seconds(a.out.rows.size(), cols(a.out.buffer), cols(a.weight));
     }
     double operator()(const plan::ExpertGemm& a) const {
@@ -243,21 +254,26 @@ struct SecondsOf {
         const double work = as_double(num_experts * hidden);
         const auto work_of = [](const GateTimes& g) { return as_double(g.num_experts * g.hidden); };
         const GateTimes* gate = nearest(of_dtype.gates, work, work_of);
-        return gate == nullptr ? 0 : gate->by_rows.at(as_double(a.in.rows.size())) * (work / work_of(*gate));
+        if (gate == nullptr) refuse();
+        return gate->by_rows.at(as_double(a.in.rows.size())) * (work / work_of(*gate));
     }
     double operator()(const plan::Attention& a) const {
         const double work = as_double(cols(a.q.buffer) + cols(a.out.buffer));
         const auto work_of = [](const AttentionTimes& t) { return as_double(t.q_cols + t.out_cols); };
         const AttentionTimes* attention = nearest(of_dtype.attentions, work, work_of);
-        if (attention == nullptr) return 0;
+        if (attention == nullptr) refuse();
         double seconds = 0;
         for (std::int64_t i = a.starts.begin; i + 1 < a.starts.end; ++i)
             seconds += attention->by_tokens.at(as_double(plan.numbers[at(i + 1)] - plan.numbers[at(i)]));
         return seconds * (work / work_of(*attention));
     }
     double memory_bound() const {
-        return times.memory_seconds(plan::name_of(op.args), plan.lanes[at(op.lane)].exchange,
-                                    moved_bytes(op, plan));
+        const double bytes = moved_bytes(op, plan);
+        if (bytes == 0) return 0;
+        const bool exchanges = plan.lanes[at(op.lane)].exchange;
+        const OpTables& ops = exchanges ? of_dtype.exchange_ops : of_dtype.compute_ops;
+        if (!ops.contains(plan::name_of(op.args))) refuse();
+        return times.memory_seconds(plan::name_of(op.args), exchanges, bytes);
     }
     double operator()(const plan::Embed&) const { return memory_bound(); }
     double operator()(const plan::RmsNorm&) const { return memory_bound(); }

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 
 namespace eps::cost {
 
@@ -22,6 +23,7 @@ class OpTimes {
 
     /// What the op keeps its lane's processor busy for, everything in place and nothing beside it, without
     /// overhead. For exchanges: the sums of a reduce-scatter, otherwise 0; the rest is exchange_seconds.
+    /// Error(usage), naming the op: the calibration has nothing like it.
     double seconds(const plan::Op& op, const plan::RankPlan& plan) const;
 
     /// out [rows, n] = in [rows, k] W^T, all threads.
@@ -46,12 +48,14 @@ class OpTimes {
     double copy_seconds(double bytes) const;
 
     const Calibration& calibration() const { return calibration_; }
+    const std::string& where() const { return where_; }
     DType dtype() const { return times().dtype; }
 
   private:
     const DTypeTimes& times() const { return calibration_.dtypes[dtype_idx_]; }
 
     Calibration calibration_;
+    std::string where_;
     std::size_t dtype_idx_ = 0;
 };
 

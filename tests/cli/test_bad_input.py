@@ -141,8 +141,6 @@ CONFIGS = {
     "ranks": (but(ranks=64), "/ranks is 64", "were started", 'the backend "sim"'),
     "backend of another build": (but(backend="cuda"), '/backend is "cuda"', "not in this build", '"cpu"'),
     "simulator with a gate": (but(backend="sim"), "/workload/routing/kind", 'the backend "sim" runs no gate'),
-    "simulator without times": (
-        but(backend="sim", workload={"routing": {"kind": "uniform"}}), "/calibration is missing", "h800x8"),
     "simulator with unknown times": (
         but(backend="sim", workload={"routing": {"kind": "uniform"}}, calibration="h9000"),
         '/calibration is "h9000"', "h200x4, h800x8"),

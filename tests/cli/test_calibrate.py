@@ -116,11 +116,28 @@ def test_a_named_calibration_must_fit(bench, cache, tmp_path):
     refused(set_measured("machine", "another"), "does not fit this run", "measured on another")
     refused(set_measured("threads", 9), "measured with 9 threads a rank")
     refused(lambda document: None, "measured on 2 ranks, these are 1", ranks=1)
+    refused(set_measured("beyond_caches", True), "measured with weights from memory", "come from caches")
     refused(lambda document: None, "no expert GEMMs of 64 columns from 96",
             model={"preset": "tiny", "layers": 3, "overrides": {"moe_intermediate_size": 32}})
     refused(lambda document: document["dtypes"][0].pop("gates"), "/dtypes/0/gates is missing")
     missing = bench({**AUTO, "calibration": str(tmp_path / "nothing.json")})
     assert missing.status == 2 and "which is not there" in missing.errors[0]
+
+
+def test_the_simulator_takes_this_machines_own(bench, cache):
+    config = {**AUTO, "workload": {**AUTO["workload"], "routing": {"kind": "uniform"}}}
+    modelled = {**config, "backend": "sim", "dtype": "f32", "ranks": 2}
+    none = bench(modelled, ranks=1)
+    assert none.status == 2 and len(none.errors) == 1, none.stderr
+    assert "/calibration is null" in none.errors[0] and "mpirun -n 2 eps-bench calibrate" in none.errors[0]
+    (bench.folder / "config.json").write_text(json.dumps(config))
+    assert bench(None, "calibrate", "--config", bench.folder / "config.json").status == 0
+    used = bench.valid(modelled, ranks=1).report["environment"]["calibration"]
+    assert used == {"path": str(cache()), "hash": json.loads(cache().read_text())["hash"],
+                    "about": "measured on this machine", "num_measured": 0}
+    # tp has ops that this pass had not
+    lacking = bench({**modelled, "cases": [{"strategy": "tp"}]}, "--overwrite", ranks=1)
+    assert lacking.status == 2 and "has no times of the op reduce_scatter on the lane tensor in f32" in lacking.errors[0]
 
 
 @pytest.mark.parametrize("path", sorted((SOURCE / "configs/calibrations").glob("*.json")), ids=lambda path: path.stem)

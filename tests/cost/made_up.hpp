@@ -32,8 +32,12 @@ inline Calibration made_up() {
     };
     Calibration made;
     made.about = "made up";
-    made.measured = {
-        .machine = "paper", .libraries = "none", .ranks = 2, .threads = 1, .cores_shared = false};
+    made.measured = {.machine = "paper",
+                     .libraries = "none",
+                     .ranks = 2,
+                     .threads = 1,
+                     .cores_shared = false,
+                     .beyond_caches = false};
     made.op_overhead_s = 1e-6;
     made.lane_hop_s = 2e-6;
     made.chunk_overhead_s = 1e-5;

@@ -90,3 +90,26 @@ TEST_CASE("a dtype without times is refused") {
     without_gemms.dtypes[0].gemms.clear();
     CHECK_THROWS_AS(OpTimes(without_gemms, eps::DType::f32, "c.json"), eps::Error);
 }
+
+TEST_CASE("an op that nothing like was measured has no time, not none") {
+    using namespace eps::plan;
+    PlanBuilder builder;
+    const LaneId compute = builder.lane("compute", false);
+    const BufferId rows = builder.buffer({.name = "rows", .cols = 16, .rows = 0});
+    const BufferId ids = builder.buffer({.name = "ids", .cols = 2, .rows = 0});
+    const BufferId weight = builder.buffer({.name = "w", .kind = BufferKind::weight, .cols = 16, .rows = 8});
+    builder.begin_segment({});
+    builder.add(compute, Add{{rows, {0, 4}}, {rows, {0, 4}}}, {});
+    builder.add(compute, Gate{{rows, {0, 4}}, weight, {ids, {0, 4}}, {ids, {0, 4}}, kNoBuffer}, {});
+    builder.add(compute, Linear{{rows, {0, 4}}, weight, kNoBuffer, {ids, {0, 4}}}, {});
+    builder.add(compute, Clear{{rows, {0, 0}}}, {});
+    Calibration calibration = made_up();
+    calibration.dtypes[0].gates.clear();
+    for (auto& gemm : calibration.dtypes[0].gemms) gemm.by_rows = {};
+    const OpTimes times(calibration, eps::DType::f32, "c.json");
+    for (const std::size_t op : {0, 1, 2})
+        CHECK_THROWS_WITH(
+            times.seconds(builder.plan().ops[op], builder.plan()),
+            Catch::Contains("c.json: has no times of the op ") && Catch::Contains("lane compute in f32"));
+    CHECK(times.seconds(builder.plan().ops[3], builder.plan()) == 0);  // of no rows
+}

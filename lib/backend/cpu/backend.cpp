@@ -71,9 +71,12 @@ class CpuBackend : public Backend {
     cost::Calibration measure(const model::ModelSpec& spec, const cost::Measured& measured,
                               const std::vector<cost::Wanted>& wanted,
                               const cost::Calibration* known) override {
-        return cpu::measure(
-            {.world = setup_.world, .kernels = &kernels_, .spec = &spec, .threads = setup_.threads}, measured,
-            wanted, known);
+        return cpu::measure({.world = setup_.world,
+                             .kernels = &kernels_,
+                             .spec = &spec,
+                             .threads = setup_.threads,
+                             .beyond_caches = measured.beyond_caches},
+                            measured, wanted, known);
     }
 
   private:

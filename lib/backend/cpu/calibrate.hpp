@@ -17,7 +17,11 @@ struct CalibrationSetup {
     const kernels::Kernels* kernels = nullptr;
     const model::ModelSpec* spec = nullptr;  // of attention and gates
     int threads = 1;                         // of the compute lane
+    bool beyond_caches = false;              // weights come from memory, not from caches
 };
+
+/// So many bytes are used between two uses of the same ones, where they are to come from memory.
+constexpr std::int64_t kBeyondCaches = 64 << 20;
 
 /// `known` (may be null) with what `wanted` names beside it, or with new figures of it; what every
 /// calibration has (exchanges, overheads) is measured if `known` is null or exchanges are wanted. Every rank

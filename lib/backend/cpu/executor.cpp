@@ -1,5 +1,7 @@
 #include "backend/cpu/executor.hpp"
 
+#include "backend/cpu/lane_priority.hpp"
+
 #include <algorithm>
 #include <cstring>
 
@@ -151,6 +153,7 @@ void CpuExecutor::submit(Range ops) {
 }
 
 void CpuExecutor::run_lane(Lane& lane) {
+    if (&lane == lanes_.front().get()) give_way_to_exchanges();  // every plan's compute lane
     std::vector<plan::OpId> batch;
     for (;;) {
         {

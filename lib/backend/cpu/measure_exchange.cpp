@@ -1,5 +1,6 @@
 // Calibration of what all ranks do together: exchanges, alone and beside a GEMM.
 #include "backend/cpu/calibrate.hpp"
+#include "backend/cpu/lane_priority.hpp"
 #include "backend/cpu/stopwatch.hpp"
 #include "comm/collectives.hpp"
 
@@ -58,6 +59,7 @@ class Computing {
         : setup_(setup), numbers_(at(3 * kWidth * kWidth), 0.01F) {
         weight_ = setup.kernels->pack(rows(0));
         thread_ = std::thread([this] {
+            give_way_to_exchanges();
             while (!stop_) {
                 setup_.kernels->linear(rows(1), *weight_, nullptr, rows(2), setup_.threads);
                 ++num_done_;

@@ -26,14 +26,36 @@ struct Matrix {
     Matrix(DType dtype, std::int64_t num_rows, std::int64_t num_cols)
         : storage(at(num_rows * num_cols * bytes_of(dtype))),
           rows{storage.data(), dtype, num_rows, num_cols, num_cols} {
+        constexpr std::int64_t kDifferent = 4096;
+        const std::int64_t size = num_rows * num_cols;
         with_float_type(dtype, [&]<typename T>() {
+            T* values = rows.row<T>(0);
             std::uint64_t bits = 1;
-            for (std::int64_t i = 0; i < num_rows * num_cols; ++i) {
+            for (std::int64_t i = 0; i < std::min(size, kDifferent); ++i) {
                 bits = bits * 6364136223846793005U + 1442695040888963407U;
-                rows.row<T>(0)[i] = static_cast<T>(static_cast<float>(bits >> 40) * 0x1p-23F - 1.0F);
+                values[i] = static_cast<T>(static_cast<float>(bits >> 40) * 0x1p-23F - 1.0F);
             }
+            for (std::int64_t i = kDifferent; i < size; i += kDifferent)
+                std::copy_n(values, std::min(kDifferent, size - i), values + i);
         });
     }
+};
+
+/// Weights of one shape, used in turn: enough of them to come from memory, if the model's do.
+class Weights {
+  public:
+    Weights(const CalibrationSetup& setup, const Wanted& w, std::int64_t least) {
+        const std::int64_t bytes = w.n * w.k * bytes_of(w.dtype);
+        const std::int64_t others = setup.beyond_caches ? kBeyondCaches / bytes : 0;
+        const Matrix matrix(w.dtype, w.n, w.k);
+        for (std::int64_t i = 0; i < std::max(least, others + 1); ++i)
+            weights_.push_back(setup.kernels->pack(matrix.rows));
+    }
+    const kernels::GemmWeight* next() { return weights_[next_++ % weights_.size()].get(); }
+
+  private:
+    std::vector<std::unique_ptr<kernels::GemmWeight>> weights_;
+    std::size_t next_ = 0;
 };
 
 /// f(size) at 1, 4, 16, ... and `most`, until a run is long.
@@ -55,11 +77,11 @@ cost::GemmTimes& gemm_of(cost::DTypeTimes& times, std::int64_t n, std::int64_t k
 }
 
 void measure_linear(const CalibrationSetup& setup, const Wanted& w, cost::DTypeTimes& times) {
-    const auto weight = setup.kernels->pack(Matrix(w.dtype, w.n, w.k).rows);
+    Weights weights(setup, w, 1);
     const Matrix in(w.dtype, w.most, w.k), out(w.dtype, w.most, w.n);
     gemm_of(times, w.n, w.k).by_rows = measured_at(1, w.most, 4, [&](std::int64_t rows) {
         return seconds_of([&] {
-            setup.kernels->linear(in.rows.slice(0, rows), *weight, nullptr, out.rows.slice(0, rows),
+            setup.kernels->linear(in.rows.slice(0, rows), *weights.next(), nullptr, out.rows.slice(0, rows),
                                   setup.threads);
         });
     });
@@ -75,9 +97,7 @@ std::vector<std::int64_t> group_sizes(std::int64_t num_experts, int threads) {
 
 void measure_experts(const CalibrationSetup& setup, const Wanted& w, cost::DTypeTimes& times) {
     const std::vector<std::int64_t> sizes = group_sizes(w.num_experts, setup.threads);
-    std::vector<std::unique_ptr<kernels::GemmWeight>> weights;
-    for (std::int64_t e = 0; e < sizes.back(); ++e)
-        weights.push_back(setup.kernels->pack(Matrix(w.dtype, w.n, w.k).rows));
+    Weights weights(setup, w, sizes.back());
     const std::int64_t most_rows = w.most * sizes.back();
     const Matrix in(w.dtype, most_rows, w.k), out(w.dtype, most_rows, w.n);
     std::vector<cost::ExpertGemmTimes> measured;
@@ -92,11 +112,12 @@ void measure_experts(const CalibrationSetup& setup, const Wanted& w, cost::DType
             const auto run_as =
                 kind == plan::GemmKind::dense ? kernels::GemmKind::dense : kernels::GemmKind::group;
             TimeTable table = measured_at(1, w.most, 4, [&](std::int64_t rows) {
-                std::vector<kernels::ExpertRows> experts;
-                for (std::int64_t e = 0; e < num_experts; ++e)
-                    experts.push_back({weights[at(e)].get(), {e * rows, (e + 1) * rows}});
-                return seconds_of(
-                    [&] { setup.kernels->expert_gemm(in.rows, experts, run_as, out.rows, setup.threads); });
+                std::vector<kernels::ExpertRows> experts(at(num_experts));
+                return seconds_of([&] {
+                    for (std::int64_t e = 0; e < num_experts; ++e)
+                        experts[at(e)] = {weights.next(), {e * rows, (e + 1) * rows}};
+                    setup.kernels->expert_gemm(in.rows, experts, run_as, out.rows, setup.threads);
+                });
             });
             measured.push_back({kind, num_experts, std::move(table)});
         }
