@@ -1,10 +1,11 @@
 #!/bin/sh
 # Runs configs/auto-choice.json over loads, batches and numbers of ranks, one report each, then prints the table.
-#   scripts/auto_choice.sh EPS_BENCH [FOLDER] [RANKS...]
+# Paths are seen from the project's root.
+#   scripts/auto_choice.sh [EPS_BENCH] [FOLDER] [RANKS...]
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-. "$here/mpi_env.sh"
-bench=$1
+cd "$(dirname "$0")/.."
+. scripts/mpi_env.sh
+bench=${1:-build/cpu/eps-bench}
 folder=${2:-results/auto-choice}
 [ $# -gt 2 ] && shift 2 || set -- 2 4
 for ranks in "$@"; do
@@ -16,10 +17,10 @@ for ranks in "$@"; do
         esac
         for tokens in 32 256; do
             # INVALID (status 4) and NOISY cases are in the report too: the table says so.
-            mpirun -n "$ranks" "$bench" --config "$here/../configs/auto-choice.json" --sequence-length "$tokens" \
+            mpirun -n "$ranks" "$bench" --config configs/auto-choice.json --sequence-length "$tokens" \
                 --set "/workload/routing=$routing" --report "$folder/$ranks-ranks-$load-$tokens.json" --overwrite \
                 || [ $? -eq 4 ]
         done
     done
 done
-python3 "$here/auto_choice_table.py" "$folder"/*.json
+python3 scripts/auto_choice_table.py "$folder"/*.json
