@@ -132,6 +132,21 @@ void add_rows(const schedule::Tables& tables, std::int64_t layer, const routing:
             sum_of_rows(counts, {e, e + 1});
 }
 
+namespace {
+
+double over_mean(std::int64_t most, std::int64_t total, std::size_t count) {
+    return total == 0 ? report::kUnknown
+                      : static_cast<double>(most) * static_cast<double>(count) / static_cast<double>(total);
+}
+
+}  // namespace
+
+void set_rank_load(report::Load& load) {
+    const auto& rows = load.rows_per_rank;
+    load.max_over_mean = over_mean(*std::ranges::max_element(rows),
+                                   std::accumulate(rows.begin(), rows.end(), std::int64_t{0}), rows.size());
+}
+
 void report_ranks(const std::vector<RankFigures>& ranks, const schedule::PassSetup& setup,
                   report::Result& result) {
     for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
@@ -144,15 +159,7 @@ void report_ranks(const std::vector<RankFigures>& ranks, const schedule::PassSet
                                    .exposed_seconds = 0});
         result.load.rows_per_rank.push_back(ranks[rank].routed_rows);
     }
-    const auto ratio = [](std::int64_t most, std::int64_t total, std::size_t count) {
-        return total == 0
-                   ? report::kUnknown
-                   : static_cast<double>(most) * static_cast<double>(count) / static_cast<double>(total);
-    };
-    const auto& rows = result.load.rows_per_rank;
-    result.load.max_over_mean =
-        ratio(*std::ranges::max_element(rows), std::accumulate(rows.begin(), rows.end(), std::int64_t{0}),
-              rows.size());
+    set_rank_load(result.load);
     std::vector<std::int64_t> experts;  // of the layers that were routed
     const Range layers = schedule::layers_of(setup);
     const std::int64_t num_experts = setup.spec->n_routed_experts;
@@ -169,8 +176,8 @@ void report_ranks(const std::vector<RankFigures>& ranks, const schedule::PassSet
     result.load.expert_min_rows = *std::ranges::min_element(experts);
     result.load.expert_max_rows = *std::ranges::max_element(experts);
     result.load.expert_max_over_mean =
-        ratio(result.load.expert_max_rows, std::accumulate(experts.begin(), experts.end(), std::int64_t{0}),
-              experts.size());
+        over_mean(result.load.expert_max_rows,
+                  std::accumulate(experts.begin(), experts.end(), std::int64_t{0}), experts.size());
 }
 
 void add_ranks(comm::Communicator& world, const LiveCase& live, std::int64_t weight_bytes,

@@ -33,6 +33,9 @@ struct RankFigures {
     std::vector<std::int64_t> expert_rows;  // (layer, expert) rows that it computes, once per etp group
 };
 
+/// Fills max_over_mean from rows_per_rank.
+void set_rank_load(report::Load& load);
+
 /// Without rows.
 RankFigures figures_of(const schedule::Tables& tables, std::int64_t weight_bytes, std::int64_t peak_bytes);
 /// Adds what a gate's counts give this rank.

@@ -89,6 +89,7 @@ class Extrapolation {
                 extend(rank.lanes[lane].busy_seconds, earlier.lanes[lane].busy_seconds);
             result.load.rows_per_rank[i] = rank.routed_rows;
         }
+        set_rank_load(result.load);
     }
 
   private:

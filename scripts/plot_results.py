@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Draws eps-bench reports: throughput, time against chunks, where the time goes, lanes over time; of reports with
-different numbers of ranks how throughput scales.
+"""Draws eps-bench reports: throughput, time against chunks, where the time goes, lanes over time; of cases on
+several wires when overlap pays; of reports with different numbers of ranks how throughput scales.
 
     scripts/plot_results.py results/local/quickstart-*.json --out pictures
     scripts/plot_results.py REPORT.json --timeline pass.trace.json --format svg

@@ -14,6 +14,8 @@ DType read_dtype(ObjectReader& reader, DType fallback) {
 std::optional<Link> read_link(ObjectReader& reader, const std::optional<Link>& fallback) {
     std::optional<Link> link = reader.has("link") ? std::nullopt : fallback;
     if (reader.is_set("link")) {
+        if (!reader.at("link").is_object())
+            reader.refuse("link", R"(null or an object such as {"gb_per_s": 20, "latency_us": 5})");
         ObjectReader numbers = reader.object("link", {"gb_per_s", "latency_us"});
         constexpr double kSlowest = 1e-6, kFastest = 1e9, kLongest = 1e9;
         const Link usual;

@@ -178,6 +178,16 @@ double Chooser::predicted(const std::vector<std::int64_t>& bounds) {
            number(work_.num_chunks) * measured.chunk_overhead_s;
 }
 
+// By which candidates are compared.
+double Chooser::expected(const std::vector<std::int64_t>& bounds) {
+    const double seconds = predicted(bounds);
+    for (double& s : work_.compute) s *= kComputeSpread;
+    const double apart = pipeline_.overlapped(work_) - seconds;
+    const Calibration& measured = times_.calibration();
+    return seconds +
+           (apart + measured.segment_overhead_s + number(work_.num_chunks) * measured.chunk_overhead_s) / 2;
+}
+
 // Beyond N* = sqrt(C / k) gains shrink and overheads grow: twice that is far enough. After price() of one
 // chunk.
 std::int64_t Chooser::most_chunks() const {
@@ -201,7 +211,7 @@ Prediction Chooser::choose(const routing::CountsView& counts, std::vector<std::i
         for (const bool by_rows : {false, true}) {
             if (by_rows && n == 1) continue;
             divide(n, by_rows, bounds);
-            candidates_.push_back({n, by_rows, predicted(bounds)});
+            candidates_.push_back({n, by_rows, expected(bounds)});
             if (n == 1) {
                 best = candidates_.back().seconds;
                 most = most_chunks();

@@ -41,6 +41,10 @@ struct Prediction {
 /// More chunks than needed for so small a share of the time are not worth the error of the model.
 constexpr double kNotWorthwhile = 0.0025;
 
+/// In a pass computing takes up to so many times as long as its tables say (caches, clocks, neighbours): a
+/// choice has to be good at both rates, so candidates are compared by the mean of the two.
+constexpr double kComputeSpread = 1.25;
+
 /// Keeps scratch memory: warm calls allocate nothing. All arithmetic as in time_table.hpp.
 class Chooser {
   public:
@@ -48,7 +52,7 @@ class Chooser {
     Chooser(const OpTimes& times, const ExpertLayer& layer);
 
     /// Writes the bounds of the chunks (routing::Chunks) that `counts` of the whole block ask for: the fewest
-    /// whose overlapped time is within kNotWorthwhile of the least.
+    /// whose overlapped time, averaged over both rates of computing, is within kNotWorthwhile of the least.
     Prediction choose(const routing::CountsView& counts, std::vector<std::int64_t>& bounds);
 
     /// For given chunks.
@@ -69,6 +73,7 @@ class Chooser {
     ExchangeWork exchange(double most_received, double most_sent, double most_own) const;
     void price(const std::vector<std::int64_t>& bounds);
     double predicted(const std::vector<std::int64_t>& bounds);
+    double expected(const std::vector<std::int64_t>& bounds);
     std::int64_t most_chunks() const;
 
     OpTimes times_;

@@ -149,11 +149,15 @@ std::string model_text(const Json& model) {
     return text;
 }
 
+std::string count_of(std::size_t count, const char* thing) {
+    return fmt::format("{} {}{}", count, thing, count == 1 ? "" : "s");
+}
+
 std::string ranks_text(const std::vector<RankPlace>& ranks) {
     const std::int64_t threads = ranks.front().threads;
     const bool same = std::all_of(ranks.begin(), ranks.end(),
                                   [&](const RankPlace& rank) { return rank.threads == threads; });
-    std::string text = fmt::format("{} rank{}", ranks.size(), ranks.size() == 1 ? "" : "s");
+    std::string text = count_of(ranks.size(), "rank");
     if (same) text += fmt::format(" x {} thread{}", threads, threads == 1 ? "" : "s");
     return text;
 }
@@ -172,7 +176,7 @@ std::string title_of(const Report& report) {
     if (!results.empty() && all_same(results, &Result::tokens))
         parts.push_back(fmt::format("{} tokens", results.front().tokens));
     if (!results.empty() && is_modelled(results.front()))
-        parts.push_back(fmt::format("{} ranks, modelled", results.front().per_rank.size()));
+        parts.push_back(fmt::format("{}, modelled", count_of(results.front().per_rank.size(), "rank")));
     else if (!report.environment.ranks.empty())
         parts.push_back(ranks_text(report.environment.ranks));
     const std::string name = config.contains("name") ? cell_text(config["name"]) : "run";
@@ -224,8 +228,9 @@ std::string to_table(const Report& report) {
     text +=
         "interval: of the median at 95 %, or min..max with fewer than 6 samples\n"
         "speed: against the first case of the same dtype and link\n"
-        "exposed: share of exchange time while compute idles\n"
-        "NOISY: valid, but the interval is wider than asked for\n";
+        "exposed: share of exchange time while compute idles\n";
+    if (!std::all_of(report.results.begin(), report.results.end(), is_modelled))
+        text += "NOISY: valid, but the interval is wider than asked for\n";
     if (std::any_of(report.results.begin(), report.results.end(), is_modelled))
         text += "MODELLED: nothing was run; times come from a calibration\n";
     text += remarks_of(report.results);

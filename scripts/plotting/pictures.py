@@ -2,7 +2,7 @@
 
 import re
 
-from plotting import chunks, lanes, phases, scaling, throughput
+from plotting import chunks, lanes, overlap, phases, scaling, throughput
 from plotting.style import save
 
 
@@ -19,6 +19,8 @@ def charts(cases, timelines):
     if cases is not None:
         for name, chart in ("throughput", throughput), ("chunks", chunks), ("phases", phases):
             yield name, chart.draw(cases)
+        if len({overlap.wire(case) for case in cases}) > 2:
+            yield "overlap", overlap.draw(cases)
         if len({case.ranks for case in cases}) > 1:
             yield "scaling", scaling.draw(cases)
     for name, timeline in zip(file_names(timelines), timelines):

@@ -134,6 +134,7 @@ CONFIGS = {
         but(scope="layer", workload={"tokens": "x"}),
         "/workload/tokens", 'expected "random"'),
     "link": (but(link={"gb_per_s": 0}), "/link/gb_per_s is 0, expected a number"),
+    "link of another kind": (but(link=20), "/link is 20", 'expected null or an object such as {"gb_per_s": 20'),
     "link of a case": (
         but(cases=[{"strategy": "ep", "link": [None, {"latency_us": -1}]}]),
         "/cases/0/link/1/latency_us is -1, expected a number"),

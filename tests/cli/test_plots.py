@@ -98,6 +98,25 @@ def test_several_reports_are_told_apart(report, tmp_path):
     assert "Time against chunks: slow link" in texts_of(tmp_path / "chunks.svg")
 
 
+def test_cases_on_several_wires_show_when_overlap_pays(tmp_path):
+    document = made_up_reports.report("wires")
+    cases = [case for case in document["results"] if case["params"]["strategy"] in ("ep", "eps")]
+    document["results"] = []
+    for gb_per_s in 0.1, 1, 10:
+        for case in json.loads(json.dumps(cases)):
+            case["link"] = {"gb_per_s": gb_per_s, "latency_us": 5}
+            case["name"] += f" {gb_per_s}"
+            document["results"].append(case)
+    (tmp_path / "wires.json").write_text(json.dumps(document))
+    assert plot(tmp_path / "wires.json", "--out", tmp_path, "--format", "svg").returncode == 0
+    texts = set(texts_of(tmp_path / "overlap.svg"))
+    assert {"When overlap pays", "eps, 2 chunks", "eps, 16 chunks", "speed against ep with overlap"} <= texts
+    document["results"] = [case for case in document["results"] if not case["params"].get("overlap")]
+    (tmp_path / "wires.json").write_text(json.dumps(document))
+    done = plot(tmp_path / "wires.json", "--out", tmp_path / "again", "--format", "svg")
+    assert done.returncode == 0 and "overlap: skipped, fewer than three wires" in done.stdout
+
+
 def test_reports_of_several_numbers_of_ranks_show_how_throughput_scales(tmp_path):
     paths = []
     for ranks in 2, 8, 64:
