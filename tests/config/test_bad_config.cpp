@@ -229,7 +229,7 @@ TEST_CASE("other ranks than those that were started are only modelled, and nothi
 }
 
 TEST_CASE("a wire is two numbers that can be") {
-    check("/link=20", R"(/link is 20, expected an object with the keys "gb_per_s" or "latency_us")");
+    check("/link=20", R"(/link is 20, expected null or an object such as {"gb_per_s": 20, "latency_us": 5})");
     check("/link/gb_per_s=0", "/link/gb_per_s is 0, expected a number from 1e-06 to 1e+09");
     check(R"(/link={"gb_per_s": "fast"})",
           R"(/link/gb_per_s is "fast", expected a number from 1e-06 to 1e+09)");

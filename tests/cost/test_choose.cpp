@@ -94,7 +94,7 @@ TEST_CASE("of numbers of chunks that are nearly as good the least is chosen") {
     const Prediction choice = made.choose(bounds);
     double least = 1;
     for (std::int64_t n = 1; n <= 60; ++n) least = std::min(least, made.predict(n).overlapped_s);
-    CHECK(choice.overlapped_s <= least * (1 + kComputeSpread * kNotWorthwhile));
+    CHECK(choice.overlapped_s <= least * (1 + 2 * kNotWorthwhile));
     CHECK(made.predict(choice.num_chunks - 1).overlapped_s > least * (1 + kNotWorthwhile));
 }
 
