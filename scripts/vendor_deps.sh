@@ -40,7 +40,12 @@ wheel() {
 debian libcli11-dev CLI/CLI.hpp
 debian nlohmann-json3-dev nlohmann/json.hpp
 debian libfmt-dev fmt/core.h
-[[ -e $dir/include/catch2/catch_all.hpp ]] || debian catch2 catch2/catch.hpp  # version 3 or 2
+# Catch2 3 where it has a package of its own; catch2 is version 2 or 3.
+if apt-cache show libcatch2-dev >/dev/null 2>&1; then
+    debian libcatch2-dev catch2/catch_all.hpp
+elif [[ ! -e $dir/include/catch2/catch_all.hpp ]]; then
+    debian catch2 catch2/catch.hpp
+fi
 wheel nvidia-cutlass 4.2.0.0 cutlass/cutlass.h cutlass_library/source/include
 wheel nvidia-cudnn-frontend 1.18.0 cudnn_frontend.h include
 echo "vendor_deps: $dir is complete"
