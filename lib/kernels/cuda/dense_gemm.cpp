@@ -11,6 +11,17 @@
 #include <fmt/format.h>
 
 namespace eps::kernels::device {
+
+/// What decides the algorithm.
+struct DenseGemmClass {
+    std::int64_t m, n, k;
+    DType in, out;
+    bool bias;
+    int num_sms;
+    std::int64_t in_alignment, weight_alignment, out_alignment;
+    auto operator<=>(const DenseGemmClass&) const = default;
+};
+
 namespace {
 
 void require_cublas(cublasStatus_t status, const char* what) {
@@ -22,23 +33,13 @@ cudaDataType_t cublas_type(DType dtype) {
     return dtype == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F;
 }
 
-/// What decides the algorithm.
-struct Class {
-    std::int64_t m, n, k;
-    DType in, out;
-    bool bias;
-    int num_sms;
-    std::int64_t in_alignment, weight_alignment, out_alignment;
-    auto operator<=>(const Class&) const = default;
-};
-
 /// The product as the library sees it: column-major out^T [n, m] = (weight^T)^T in^T.
 struct Product {
     cublasLtMatmulDescOpaque_t operation;
     cublasLtMatrixLayoutOpaque_t weight, in, out;
 
-    Product(const Class& shape, std::int64_t weight_stride, std::int64_t in_stride, std::int64_t out_stride,
-            const void* bias) {
+    Product(const DenseGemmClass& shape, std::int64_t weight_stride, std::int64_t in_stride,
+            std::int64_t out_stride, const void* bias) {
         require_cublas(cublasLtMatmulDescInit(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "descriptor");
         set(CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
         if (shape.bias) {
@@ -78,7 +79,7 @@ class Preference {
     cublasLtMatmulPreferenceOpaque_t preference_;
 };
 
-cublasLtMatmulAlgo_t choose(cublasLtHandle_t handle, const Class& shape, const void* bias) {
+cublasLtMatmulAlgo_t choose(cublasLtHandle_t handle, const DenseGemmClass& shape, const void* bias) {
     Product product(shape, shape.k, shape.k, shape.n, bias);
     Preference preference;
     preference.set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, std::uint64_t{DenseGemm::kWorkspaceBytes});
@@ -116,7 +117,7 @@ std::int64_t row_alignment(const Rows& rows) {
 
 struct DenseGemm::Algorithms {
     cublasLtHandle_t handle = nullptr;
-    std::map<Class, cublasLtMatmulAlgo_t> known;
+    std::map<DenseGemmClass, cublasLtMatmulAlgo_t> known;
 
     Algorithms() { require_cublas(cublasLtCreate(&handle), "handle"); }
     ~Algorithms() { cublasLtDestroy(handle); }
@@ -137,16 +138,16 @@ void DenseGemm::run(Stream stream, const Rows& in, const Rows& weight, const Row
                 (bias == nullptr || bias->dtype == out.dtype),
             "linear", "one dtype, or f32 out", in, out);
     if (in.num_rows == 0 || out.num_cols == 0) return;
-    const Class shape{.m = in.num_rows,
-                      .n = out.num_cols,
-                      .k = in.num_cols,
-                      .in = in.dtype,
-                      .out = out.dtype,
-                      .bias = bias != nullptr,
-                      .num_sms = num_sms,
-                      .in_alignment = row_alignment(in),
-                      .weight_alignment = row_alignment(weight),
-                      .out_alignment = row_alignment(out)};
+    const DenseGemmClass shape{.m = in.num_rows,
+                               .n = out.num_cols,
+                               .k = in.num_cols,
+                               .in = in.dtype,
+                               .out = out.dtype,
+                               .bias = bias != nullptr,
+                               .num_sms = num_sms,
+                               .in_alignment = row_alignment(in),
+                               .weight_alignment = row_alignment(weight),
+                               .out_alignment = row_alignment(out)};
     require(is_aligned(in.data, shape.in_alignment) && is_aligned(weight.data, shape.weight_alignment) &&
                 is_aligned(out.data, shape.out_alignment),
             "linear", "rows as aligned as their stride", in, out);
