@@ -1,39 +1,51 @@
 #!/usr/bin/env bash
-# Fills a folder with the headers that a build needs beside compilers, MPI and CUDA: for machines without a network.
-# Usage: scripts/vendor_deps.sh DIR      then: cmake --preset cuda -DEPS_DEPS_DIR=DIR
-# Debian packages and PyPI wheels are downloaded by name and unpacked; nothing is installed.
+# Fills a folder with the header-only dependencies, for a machine without a network or without root: configure there
+# with -DEPS_DEPS_DIR=DIR. What is there already is left alone.
+# Usage: scripts/vendor_deps.sh DIR
 set -euo pipefail
-[[ $# -eq 1 ]] || { sed -n 's/^# \(Usage.*\)/\1/p' "$0" >&2; exit 2; }
-mkdir -p "$1/include"
-to=$(realpath "$1")/include
+
+[[ $# -eq 1 ]] || { echo "usage: scripts/vendor_deps.sh DIR" >&2; exit 2; }
+mkdir -p "$1"
+dir=$(cd "$1" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 
-# take FILE FOLDER: copies FOLDER's content out of the unpacked trees; FILE must be among it.
-take() {
-    local found
-    found=$(find . -path "*/$1" -print -quit)
-    [[ -n $found ]] || { echo "vendor_deps: no $1 in what was downloaded" >&2; exit 1; }
-    cp -rn "${found%"/$1"}/$2" "$to/"
+# debian PACKAGE HEADER: unpacked as a prefix, DIR/include and DIR/lib.
+debian() {
+    [[ -e $dir/include/$2 ]] && return
+    echo "vendor_deps: $1"
+    apt-get download -q=2 -o APT::Sandbox::User=root "$1" || { echo "vendor_deps: no package $1: run apt-get update, or name another Debian mirror" >&2; exit 1; }
+    dpkg -x "$1"_*.deb unpacked
+    mkdir -p "$dir/include" "$dir/lib"
+    cp -r unpacked/usr/include/. "$dir/include"
+    [[ ! -d unpacked/usr/lib ]] || cp -r unpacked/usr/lib/. "$dir/lib"
+    rm -rf unpacked
 }
 
-for package in libcli11-dev nlohmann-json3-dev libfmt-dev catch2; do
-    apt-get download -q "$package"
-    dpkg-deb -x "$package"_*.deb "$package"
-done
-take CLI/CLI.hpp CLI
-take nlohmann/json.hpp nlohmann
-take fmt/core.h fmt
-take catch2/catch.hpp catch2
+# wheel NAME VERSION HEADER FOLDER...: the folders' contents go to DIR/include; the wheel's Python does not matter.
+wheel() {
+    local name=$1 version=$2 header=$3
+    shift 3
+    [[ -e $dir/include/$header ]] && return
+    echo "vendor_deps: $name $version"
+    python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.12 \
+        --implementation cp --platform "manylinux_2_28_$(uname -m)" --platform "manylinux_2_27_$(uname -m)" "$name==$version"
+    python3 -m zipfile -e "${name//-/_}-$version"-*.whl unpacked
+    mkdir -p "$dir/include"
+    for folder in "$@"; do cp -r "unpacked/$folder/." "$dir/include"; done
+    rm -rf unpacked
+}
 
-for wheel in nvidia-cutlass==4.2.0.0 nvidia-cudnn-frontend==1.18.0; do
-    python3 -m pip download -q --no-deps --only-binary=:all: --dest "$work" "$wheel"
-done
-for wheel in *.whl; do python3 -m zipfile -e "$wheel" "${wheel%%-*}"; done
-take cutlass/cutlass.h cutlass
-take cute/tensor.hpp cute
-take cudnn_frontend.h cudnn_frontend.h
-take cudnn_frontend.h cudnn_frontend_version.h
-take cudnn_frontend.h cudnn_frontend
-du -sh "$to"
+debian libcli11-dev CLI/CLI.hpp
+debian nlohmann-json3-dev nlohmann/json.hpp
+debian libfmt-dev fmt/core.h
+# Catch2 3 where it has a package of its own; catch2 is version 2 or 3.
+if apt-cache show libcatch2-dev >/dev/null 2>&1; then
+    debian libcatch2-dev catch2/catch_all.hpp
+elif [[ ! -e $dir/include/catch2/catch_all.hpp ]]; then
+    debian catch2 catch2/catch.hpp
+fi
+wheel nvidia-cutlass 4.2.0.0 cutlass/cutlass.h cutlass_library/source/include
+wheel nvidia-cudnn-frontend 1.18.0 cudnn_frontend.h include
+echo "vendor_deps: $dir is complete"

@@ -1,0 +1,56 @@
+// The matrix products of a pass on device memory: DenseGemm by cuBLASLt, GroupGemm by CUTLASS.
+#pragma once
+
+#include "base/range.hpp"
+#include "kernels/cuda/dense_gemm.hpp"
+#include "kernels/cuda/kernels.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace eps::kernels::device {
+
+/// One expert's share of a grouped product: its weight [n, k], contiguous, and its rows (the same numbers in
+/// input and output). May be without rows.
+struct ExpertShare {
+    const std::byte* weight = nullptr;
+    Range rows;
+};
+
+/// For one stream at a time: the workspace is written by every product.
+class Gemms {
+  public:
+    /// Bytes of `workspace` for products of at most `most_experts` experts.
+    static std::int64_t workspace_bytes(std::int64_t most_experts);
+
+    /// For the current device; `workspace` is device memory, aligned to 256 bytes, and outlives the object.
+    Gemms(std::byte* workspace, std::int64_t most_experts);
+
+    /// out [m, n] = in [m, k] weight [n, k]^T (+ bias [1, n]); see DenseGemm. With bf16 rows and an f32 `out`
+    /// the products are exact and summed in f32: the gate's logits.
+    /// `num_sms`: how many multiprocessors it may use (0: all); never changes a bit.
+    void linear(Stream stream, Rows in, Rows weight, const Rows* bias, Rows out, int num_sms = 0);
+
+    /// out.rows = in.rows weight^T for every expert. A result depends on (kind, its rows, n, k, dtype) only.
+    /// group: one launch for all; f32, and rows that are no whole vectors of 16 bytes, go one expert after
+    /// another, as dense.
+    void expert_gemm(Stream stream, Rows in, std::span<const ExpertShare> experts, GemmKind kind, Rows out,
+                     int num_sms = 0);
+
+    /// What runs where, for reports.
+    static std::string describe();
+
+  private:
+    void group_gemm(Stream stream, const Rows& in, std::span<const ExpertShare> experts, const Rows& out,
+                    int num_sms);
+
+    DenseGemm dense_;
+    std::byte* workspace_;  // of a product
+    std::byte* lists_;      // of a grouped one
+    std::int64_t most_experts_;
+    int device_sms_;
+};
+
+}  // namespace eps::kernels::device
