@@ -38,10 +38,11 @@ void check(int code, std::string_view call) {
         throw Error(Exit::communication, fmt::format("{} failed: {}", call, text_of(code)));
 }
 
-/// How long a waiting thread leaves the core between two looks. First it yields a few times, for what is about
-/// to come; then it sleeps an eighth of the time waited so far, 50 us at most, so that it neither keeps a core
-/// awake nor adds more than an eighth to the wait. Not more yields: beside a computing thread each may last a
-/// time slice, milliseconds, while who sleeps is woken at once. Starts again whenever something has arrived.
+/// How long a waiting thread leaves the core between two looks. First it yields a few times, for what is
+/// about to come; then it sleeps an eighth of the time waited so far, 50 us at most, so that it neither keeps
+/// a core awake nor adds more than an eighth to the wait. Not more yields: beside a computing thread each may
+/// last a time slice, milliseconds, while who sleeps is woken at once. Starts again whenever something has
+/// arrived.
 class BackOff {
   public:
     void restart() { num_looks_ = 0; }
