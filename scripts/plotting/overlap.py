@@ -4,6 +4,7 @@ from plotting.chunks import DASHES, MARKERS, chunks_of
 from plotting.inputs import short
 from plotting.style import MUTED, plt
 
+TICKS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100]
 COLOURS = ["#f0b67f", "#e07a3f", "#a8471d", "#6b2d12", "#3b1a0b"]
 
 
@@ -59,6 +60,10 @@ def draw(cases):
                       linewidth=1.8, label=f"eps, {chunks} chunks")
     axes.axhline(1, color=MUTED, linestyle=DASHES[0], linewidth=1)
     axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in TICKS if low <= tick <= high]
+    axes.set_xticks(ticks, ticks)
+    axes.minorticks_off()
     axes.grid(axis="y")
     axes.set_xlabel("exchange time over expert GEMM time, in ep")
     axes.set_ylabel("speed against ep with overlap")
