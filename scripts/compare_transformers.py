@@ -83,18 +83,25 @@ class Transformers:
         self.process.wait()
 
 
+def from_root(path):
+    """As a report should name it: without this machine's folders where that can be."""
+    path = pathlib.Path(path).resolve()
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
 def eps_bench(program, ranks, batch, dtype, path):
     """One run of eps-bench with its report at `path`: samples of tokens per second."""
     config = {
         "name": "beside-transformers", "model": {"preset": "deepseek-v2-lite", "layers": LAYERS}, "scope": "layer",
-        "dtype": dtype, "workload": {"batch": batch, "sequence_length": LENGTH}, "report": str(path),
+        "dtype": dtype, "workload": {"batch": batch, "sequence_length": LENGTH}, "report": from_root(path),
         "cases": [{"strategy": "ep"}],
         "measure": {"warmup": 2, "min_repetitions": PASSES, "max_repetitions": PASSES, "max_seconds": 600},
     }
     config_path = path.with_suffix(".config.json")
     config_path.write_text(json.dumps(config))
-    command = f'. "{ROOT}/scripts/mpi_env.sh"; exec mpirun -n {ranks} "{program}" --config "{config_path}" --overwrite'
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    command = (f'. scripts/mpi_env.sh; exec mpirun -n {ranks} "{from_root(program)}" --config "{from_root(config_path)}" '
+               "--overwrite")
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
     config_path.unlink()
     if done.returncode != 0:
         sys.exit(f"compare_transformers: eps-bench ended with status {done.returncode}:\n{done.stderr}")

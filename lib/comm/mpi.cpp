@@ -1,17 +1,16 @@
 #include "comm/mpi.hpp"
 
 #include "base/error.hpp"
+#include "comm/back_off.hpp"
 #include "comm/collectives.hpp"
 #include "comm/messages.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <climits>
 #include <cstdint>
 #include <cstring>
 #include <exception>
 #include <string_view>
-#include <thread>
 #include <utility>
 
 #include <fmt/core.h>
@@ -22,9 +21,6 @@
 
 namespace eps::comm {
 namespace {
-
-using std::chrono::microseconds;
-using std::chrono::steady_clock;
 
 std::string text_of(int code) {
     char text[MPI_MAX_ERROR_STRING] = {};
@@ -37,32 +33,6 @@ void check(int code, std::string_view call) {
     if (code != MPI_SUCCESS)
         throw Error(Exit::communication, fmt::format("{} failed: {}", call, text_of(code)));
 }
-
-/// How long a waiting thread leaves the core between two looks. First it yields a few times, for what is
-/// about to come; then it sleeps an eighth of the time waited so far, 50 us at most, so that it neither keeps
-/// a core awake nor adds more than an eighth to the wait. Not more yields: beside a computing thread each may
-/// last a time slice, milliseconds, while who sleeps is woken at once. Starts again whenever something has
-/// arrived.
-class BackOff {
-  public:
-    void restart() { num_looks_ = 0; }
-
-    void pause() {
-        if (++num_looks_ < kYields) {
-            sched_yield();
-            return;
-        }
-        const auto now = steady_clock::now();
-        if (num_looks_ == kYields) began_sleeping_ = now;
-        std::this_thread::sleep_for(std::clamp<steady_clock::duration>((now - began_sleeping_) / 8,
-                                                                       microseconds(1), microseconds(50)));
-    }
-
-  private:
-    static constexpr int kYields = 10;
-    int num_looks_ = 0;
-    steady_clock::time_point began_sleeping_;
-};
 
 /// Messages travel in pieces, 1 MiB or a 64th: a piece that arrives is the sign of progress that keeps a
 /// waiting thread from sleeping through a large transfer (16 MiB between two ranks: 4 ms, in one piece 21
@@ -254,6 +224,9 @@ MpiWorld::MpiWorld() : exceptions_before_(std::uncaught_exceptions()) {
     const MpiCommunicator local(neighbours);
     local_rank_ = local.rank();
     local_size_ = local.size();
+    cpu_set_t cpus;
+    if (sched_getaffinity(0, sizeof cpus, &cpus) == 0 && local_size_ > CPU_COUNT(&cpus))
+        yields_before_sleep = kYieldsOnSharedCores;
 
     char host[MPI_MAX_PROCESSOR_NAME] = {};
     check(MPI_Get_processor_name(host, &length), "MPI_Get_processor_name");
