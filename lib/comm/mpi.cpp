@@ -1,29 +1,24 @@
 #include "comm/mpi.hpp"
 
 #include "base/error.hpp"
+#include "comm/back_off.hpp"
 #include "comm/collectives.hpp"
 #include "comm/messages.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <climits>
 #include <cstdint>
 #include <cstring>
 #include <exception>
 #include <string_view>
-#include <thread>
 #include <utility>
 
 #include <fmt/core.h>
 #include <mpi.h>
-#include <sched.h>
 #include <unistd.h>
 
 namespace eps::comm {
 namespace {
-
-using std::chrono::microseconds;
-using std::chrono::steady_clock;
 
 std::string text_of(int code) {
     char text[MPI_MAX_ERROR_STRING] = {};
@@ -36,31 +31,6 @@ void check(int code, std::string_view call) {
     if (code != MPI_SUCCESS)
         throw Error(Exit::communication, fmt::format("{} failed: {}", call, text_of(code)));
 }
-
-/// How long a waiting thread leaves the core between two looks. First it yields, which costs a waiting rank
-/// little latency and a computing one nothing; then it sleeps an eighth of the time waited so far, 50 us at
-/// most, so that it neither keeps a core awake nor adds more than an eighth to the wait. Starts again
-/// whenever something has arrived.
-class BackOff {
-  public:
-    void restart() { num_looks_ = 0; }
-
-    void pause() {
-        if (++num_looks_ < kYields) {
-            sched_yield();
-            return;
-        }
-        const auto now = steady_clock::now();
-        if (num_looks_ == kYields) began_sleeping_ = now;
-        std::this_thread::sleep_for(std::clamp<steady_clock::duration>((now - began_sleeping_) / 8,
-                                                                       microseconds(1), microseconds(50)));
-    }
-
-  private:
-    static constexpr int kYields = 200;
-    int num_looks_ = 0;
-    steady_clock::time_point began_sleeping_;
-};
 
 /// Messages travel in pieces, 1 MiB or a 64th: a piece that arrives is the sign of progress that keeps a
 /// waiting thread from sleeping through a large transfer (16 MiB between two ranks: 4 ms, in one piece 21
