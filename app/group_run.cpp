@@ -4,6 +4,7 @@
 #include "comm/collectives.hpp"
 #include "measure/rounds.hpp"
 
+#include <cmath>
 #include <cstring>
 
 #include <fmt/format.h>
@@ -63,12 +64,16 @@ class GroupRun {
             show(live, timed ? "measuring" : "warm-up", std::ssize(samples), asked.max_repetitions);
             const double elapsed = timed_pass(live, false);
             if (timed) samples.push_back(elapsed);
+            if (meter() != nullptr && timed) meter()->look();
             if (timed && rule.enough(samples)) check_hash(live);
             return elapsed;
         });
         for (std::size_t i = 0; i < group_.size(); ++i) {
             add_measurement(rule, seconds[i], group_[i]->result);
         }
+        if (comm::max_over_ranks(*launch_.world, static_cast<std::int64_t>(meter() != nullptr)) == 0) return;
+        for (std::size_t i = 0; i < group_.size(); ++i)
+            if (!seconds[i].empty()) measure_energy(*group_[i], seconds[i].back());
     }
 
     void trace(std::vector<CaseTrace>& traces) {
@@ -107,6 +112,23 @@ class GroupRun {
     }
 
   private:
+    backend::Meter* meter() const { return launch_.backend->meter(); }
+
+    // Passes one after the other for so long that the counters of the devices tell.
+    void measure_energy(LiveCase& live, double pass_s) {
+        constexpr double kLeast_s = 2;
+        show(live, "energy");
+        const auto num_passes = static_cast<std::int64_t>(std::max(1.0, std::ceil(kLeast_s / pass_s)));
+        if (meter() != nullptr) meter()->take();
+        for (std::int64_t pass = 0; pass < num_passes; ++pass) {
+            timed_pass(live, false);
+            if (meter() != nullptr) meter()->look();
+        }
+        const backend::MeterReading mine =
+            meter() != nullptr ? meter()->take() : backend::MeterReading{.energy_j = -1};
+        add_energy(*launch_.world, mine, launch_.host, num_passes, live.result);
+    }
+
     void bind(LiveCase& live) { executor_->bind(live.runner->plan(), live.runner->tables()); }
 
     void show(const LiveCase& live, const std::string& phase, std::int64_t num_passes = 0,

@@ -38,8 +38,7 @@ target_compile_definitions(eps_mpi INTERFACE OMPI_SKIP_MPICXX=1 MPICH_SKIP_MPICX
 # another one.
 find_path(EPS_DNNL_INCLUDE dnnl.hpp HINTS ${EPS_DEPS_HINTS})
 find_library(EPS_DNNL_LIBRARY dnnl)
-set(EPS_CPU ON)
-if(EPS_CUDA AND NOT (EPS_DNNL_INCLUDE AND EPS_DNNL_LIBRARY))
+if(EPS_CPU AND EPS_CUDA AND NOT (EPS_DNNL_INCLUDE AND EPS_DNNL_LIBRARY))
     message(STATUS "oneDNN not found: the CPU backend is left out")
     set(EPS_CPU OFF)
 endif()

@@ -1,4 +1,4 @@
-# One ctest entry for each tests/*/test_*.py, labelled with its folder.
+# One ctest entry for each tests/*/test_*.py, labelled with its folder; those of CUDA rooms are labelled gpu.
 
 # The first Python that has what the tests import; the one on PATH need not be the one that the packages are for.
 set(modules "pytest, xdist, jsonschema, numpy, matplotlib")
@@ -25,13 +25,21 @@ if(TARGET eps-bench)
 endif()
 
 file(GLOB files CONFIGURE_DEPENDS */test_*.py)
-foreach(file IN LISTS files)
+if(EPS_CUDA)
+    file(GLOB gpu_files CONFIGURE_DEPENDS */cuda/test_*.py)
+endif()
+foreach(file IN LISTS files gpu_files)
     cmake_path(GET file STEM stem)
     cmake_path(GET file PARENT_PATH folder)
-    cmake_path(GET folder FILENAME folder)
+    cmake_path(RELATIVE_PATH folder)
+    string(REPLACE / _ folder ${folder})
     string(REGEX REPLACE "^test_" "" stem ${stem})
+    set(label ${folder})
+    if(file IN_LIST gpu_files)
+        set(label gpu)
+    endif()
     # Most of a short run's time goes into mpirun's own waits: three at once still leave two cores room.
     add_test(NAME ${folder}_${stem} COMMAND ${EPS_PYTHON} -m pytest -q -p no:cacheprovider -n 3 --dist loadgroup ${file})
-    set_tests_properties(${folder}_${stem} PROPERTIES LABELS ${folder} TIMEOUT 900 PROCESSORS 2)
+    set_tests_properties(${folder}_${stem} PROPERTIES LABELS ${label} TIMEOUT 900 PROCESSORS 2)
     set_property(TEST ${folder}_${stem} PROPERTY ENVIRONMENT ${environment})
 endforeach()

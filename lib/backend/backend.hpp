@@ -3,6 +3,7 @@
 #pragma once
 
 #include "backend/executor.hpp"
+#include "backend/meter.hpp"
 #include "backend/pass_runner.hpp"
 #include "base/error.hpp"
 #include "checkpoint/weight_source.hpp"
@@ -77,6 +78,9 @@ class Backend {
     virtual std::vector<std::string> notes() const { return {}; }
     /// How exchanges of this schedule travel, in the config's word; empty where there is no choice.
     virtual std::string transport(const schedule::Schedule& /*schedule*/) const { return ""; }
+
+    /// Of this rank's device; null where it has none.
+    virtual Meter* meter() { return nullptr; }
 
     /// Whose memory it is ("host a"): ranks that give the same share it. And what is left of it.
     virtual std::string memory_name() const = 0;

@@ -40,6 +40,10 @@ class Executor {
     virtual void read(plan::Slice from, Rows to) = 0;
     virtual void write(Rows from, plan::Slice to) = 0;
 
+    /// The rows that an earlier call gave for this slice of the bound case: an executor may keep a copy of
+    /// its own.
+    virtual void write_again(Rows from, plan::Slice to) { write(from, to); }
+
     /// Spans of the last pass if it was traced; times are of the steady clock.
     virtual std::vector<trace::Span> take_spans() = 0;
 

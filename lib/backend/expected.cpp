@@ -23,8 +23,8 @@ void lower_expected(const Prompts& prompts, PassRunner& runner) {
         if (counts.empty()) {
             ids.resize(static_cast<std::size_t>(num_tokens * spec.num_experts_per_tok));
             (uniform != nullptr ? uniform : prompts.forced)->write_ids(routed_as, {0, num_tokens}, ids);
-            counts = schedule::counts_of(tables,
-                                         schedule::gate_choices(tables.setup, routed_as, micro_batch, ids));
+            counts =
+                schedule::counts_of(tables, schedule::gate_choices(tables.setup, layer, micro_batch, ids));
         }
         return schedule::view_of(tables, counts);
     });

@@ -62,7 +62,7 @@ void Inputs::write(Executor& executor) const {
 }
 
 void Inputs::write_rows(Executor& executor) {
-    for (const InputRows& input : rows_) executor.write(input.rows, input.slice);
+    for (const InputRows& input : rows_) executor.write_again(input.rows, input.slice);
 }
 
 }  // namespace eps::backend

@@ -31,7 +31,8 @@ void check_messages(std::span<const Message> messages, std::int64_t size) {
     }
 }
 
-void copy_own_messages(std::int64_t rank, std::span<const Message> sends, std::span<const Message> receives) {
+void pair_own_messages(std::int64_t rank, std::span<const Message> sends, std::span<const Message> receives,
+                       const std::function<void(const Message& from, const Message& to)>& copy) {
     std::size_t s = next_own(sends, rank, 0);
     std::size_t r = next_own(receives, rank, 0);
     for (; s < sends.size() && r < receives.size();
@@ -40,13 +41,19 @@ void copy_own_messages(std::int64_t rank, std::span<const Message> sends, std::s
             throw Error(Exit::internal, fmt::format("rank {} sends {} bytes to rank {}, which expects {}",
                                                     rank, sends[s].bytes, rank, receives[r].bytes));
         }
-        std::memmove(receives[r].data, sends[s].data, static_cast<std::size_t>(sends[s].bytes));
+        copy(sends[s], receives[r]);
     }
     if (s < sends.size() || r < receives.size()) {
         throw Error(Exit::internal, fmt::format("rank {} {} a message to itself that it does not {}", rank,
                                                 s < sends.size() ? "sends" : "expects",
                                                 s < sends.size() ? "receive" : "send"));
     }
+}
+
+void copy_own_messages(std::int64_t rank, std::span<const Message> sends, std::span<const Message> receives) {
+    pair_own_messages(rank, sends, receives, [](const Message& from, const Message& to) {
+        std::memmove(to.data, from.data, static_cast<std::size_t>(from.bytes));
+    });
 }
 
 }  // namespace eps::comm

@@ -137,27 +137,6 @@ class WiredCommunicator final : public Communicator {
 
 }  // namespace
 
-std::int64_t BusyTimes::reserve(std::int64_t earliest_ns, std::int64_t duration_ns) {
-    std::int64_t begin = earliest_ns;
-    auto next = busy_.upper_bound(begin);  // the first stretch that begins later
-    if (next != busy_.begin()) begin = std::max(begin, std::prev(next)->second);
-    for (; next != busy_.end() && next->first < begin + duration_ns; ++next) begin = next->second;
-    if (duration_ns == 0) return begin;
-
-    std::int64_t first = begin, last = begin + duration_ns;
-    if (next != busy_.end() && next->first == last) {
-        last = next->second;
-        next = busy_.erase(next);
-    }
-    if (next != busy_.begin() && std::prev(next)->second == first) {
-        first = std::prev(next)->first;
-        busy_.erase(std::prev(next));
-    }
-    busy_[first] = last;
-    if (busy_.size() > kMostStretches) busy_.erase(busy_.begin());
-    return begin;
-}
-
 std::uint64_t this_clock() {
     // A boot of a host; containers of it share its clock unless they have a time namespace of their own.
     std::string text;

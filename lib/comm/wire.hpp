@@ -8,29 +8,15 @@
 #pragma once
 
 #include "base/link.hpp"
+#include "comm/busy_times.hpp"
 #include "comm/communicator.hpp"
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 
 namespace eps::comm {
-
-/// When one direction of a wire is busy.
-class BusyTimes {
-  public:
-    /// Takes the first free stretch of `duration_ns` from `earliest_ns` on and returns when it begins.
-    /// Messages of two lanes may be heard of in another order than they came in: an earlier gap is used. Only
-    /// the last kMostStretches busy stretches are remembered.
-    std::int64_t reserve(std::int64_t earliest_ns, std::int64_t duration_ns);
-    void clear() { busy_.clear(); }
-
-  private:
-    static constexpr std::size_t kMostStretches = 256;
-    std::map<std::int64_t, std::int64_t> busy_;  // begin to end, disjoint, not touching
-};
 
 /// Which clock this process reads: processes of one host, which share it, give the same number.
 std::uint64_t this_clock();

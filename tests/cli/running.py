@@ -9,6 +9,7 @@ import subprocess
 from report_checks import SOURCE, read_checked
 
 BENCH = os.environ["EPS_BENCH"]
+FLAGS = os.environ.get("EPS_BENCH_FLAGS", "").split()  # of every run, for example of another backend
 CASES = SOURCE / "tests/data/cases"
 LIMIT_S = 300  # of one run, on a machine with much else to do; a run takes a second or two
 
@@ -53,7 +54,7 @@ class Bench:
         if isinstance(config, str):
             config = config.encode()
         self.config_path.write_bytes(config)
-        return [*started, "--config", str(self.config_path), *map(str, flags)]
+        return [*started, "--config", str(self.config_path), *FLAGS, *map(str, flags)]
 
     def start(self, config, *flags, env=None, **options):
         return subprocess.Popen(

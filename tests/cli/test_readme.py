@@ -30,6 +30,13 @@ ELSEWHERE = {
         ("scripts/test.sh", ["\ncmake --preset cpu ", "\ncmake --build --preset cpu "]),
     "mpirun -n 4 build/cpu/eps-bench --config configs/quickstart.json":
         ("scripts/quickstart.sh", ["\nmpirun -n 4 build/cpu/eps-bench --config configs/quickstart.json "]),
+    "scripts/vendor_deps.sh deps": (".ci/run", ["scripts/vendor_deps.sh deps"]),
+    "cmake --preset cuda -DEPS_DEPS_DIR=deps && cmake --build --preset cuda":
+        (".ci/run", ["\n    cmake --preset cuda ", "\n    cmake --build --preset cuda "]),
+    "build/cuda/eps-bench --list-devices": ("scripts/test_gpu.sh", ['\n"$bench" --list-devices']),
+    "mpirun -n 4 build/cuda/eps-bench --config configs/gpu-moe.json":
+        ("scripts/test_gpu.sh", ['"$bench" --config configs/gpu-moe.json']),
+    "scripts/test_gpu.sh 4": (".ci/run", ["scripts/test_gpu.sh"]),
     "scripts/compare_model.py MEASURED.json MODELLED.json": ("tests/cli/test_sim.py", ["scripts/compare_model.py"]),
 }
 

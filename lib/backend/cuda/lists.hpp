@@ -1,0 +1,31 @@
+// Short lists of numbers on their way to kernels: written to page-locked memory, copied in stream order.
+// Nothing is allocated in a pass, and the host never waits for a copy.
+#pragma once
+
+#include "backend/cuda/memory.hpp"
+
+#include <cstdint>
+#include <span>
+
+namespace eps::backend::cuda {
+
+class Lists {
+  public:
+    /// Device memory for the lists of one pass, kept elsewhere.
+    static constexpr std::int64_t kBytes = std::int64_t{4} << 20;
+    explicit Lists(std::byte* device) : host_(kBytes), device_(device) {}
+
+    /// Forgets everything: between passes.
+    void reset() { used_ = 0; }
+
+    /// The values as i32 in device memory, there when what follows on the stream runs; they stay until
+    /// reset(). Error resource when a pass has more lists than fit.
+    const std::int32_t* put(std::span<const std::int64_t> values, cudaStream_t stream);
+
+  private:
+    PinnedBytes host_;
+    std::byte* device_;
+    std::int64_t used_ = 0;
+};
+
+}  // namespace eps::backend::cuda

@@ -1,0 +1,61 @@
+#include "backend/cuda/rooms.hpp"
+
+#include <array>
+#include <cmath>
+
+#include <fmt/format.h>
+
+namespace eps::backend::cuda {
+
+namespace {
+
+// Buffers whose rows are counted only when the gates have chosen.
+bool is_routed(const schedule::Tables& tables, plan::BufferId id) {
+    const schedule::WorkBuffers& work = tables.buffers;
+    const std::array routed{work.arrived_slots,  work.expert_order, work.reduce_starts, work.reduce_index,
+                            work.reduce_weights, work.home_index,   work.outgoing,      work.arrived,
+                            work.expert_in,      work.expert_up,    work.expert_act,    work.expert_out,
+                            work.going_home,     work.came_home};
+    return !tables.replicated && std::ranges::find(routed, id) != routed.end();
+}
+
+std::int64_t rows_with_margin(const schedule::Tables& tables, std::int64_t rows, double load_margin) {
+    const routing::BlockShape& block = tables.block;
+    const std::int64_t most =
+        tables.setup.layout->sequence_starts.back() * block.top_k * block.num_shards + 1;
+    const auto wanted = static_cast<std::int64_t>(std::ceil(static_cast<double>(rows) * load_margin));
+    return std::max(rows, std::min(most, wanted + Rooms::kSpareRows));
+}
+
+}  // namespace
+
+std::string room_name(const plan::Buffer& buffer) {
+    return fmt::format("{}/{}/{}", buffer.name, name_of(buffer.dtype), buffer.cols);
+}
+
+Rooms::Rooms(const Cases& cases, double load_margin) {
+    for (const PassRunner* runner : cases) {
+        const schedule::Tables& tables = runner->tables();
+        const bool known = tables.setup.forced_routing;
+        const auto& buffers = runner->plan().buffers;
+        for (std::size_t i = 0; i < buffers.size(); ++i) {
+            const plan::Buffer& buffer = buffers[i];
+            if (buffer.kind != plan::BufferKind::work) continue;
+            const bool routed = !known && is_routed(tables, static_cast<plan::BufferId>(i));
+            Room& room = rooms_[room_name(buffer)];
+            room.row_bytes = buffer.cols * bytes_of(buffer.dtype);
+            room.rows = std::max(room.rows,
+                                 routed ? rows_with_margin(tables, buffer.rows, load_margin) : buffer.rows);
+        }
+    }
+    for (auto& [name, room] : rooms_) room.offset = layout_.take(room.rows * room.row_bytes);
+}
+
+const Room& Rooms::of(const plan::Buffer& buffer) const {
+    const auto found = rooms_.find(room_name(buffer));
+    if (found == rooms_.end())
+        throw Error(Exit::internal, fmt::format("no room was planned for the buffer {}", buffer.name));
+    return found->second;
+}
+
+}  // namespace eps::backend::cuda

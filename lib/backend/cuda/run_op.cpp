@@ -1,0 +1,247 @@
+#include "backend/cuda/run_op.hpp"
+
+#include <algorithm>
+#include <array>
+#include <span>
+
+namespace eps::backend::cuda {
+
+namespace device = kernels::device;
+
+OpRunner::OpRunner(const plan::RankPlan& plan, const schedule::Tables& tables, const Weights& weights,
+                   Scratch& scratch)
+    : plan_(plan),
+      tables_(tables),
+      weights_(weights),
+      scratch_(scratch),
+      most_tokens_(most_owned_tokens(tables)) {
+    storage_.resize(plan.buffers.size());
+    weight_index_.assign(plan.buffers.size(), -1);
+    for (std::size_t i = 0; i < tables.weight_buffers.size(); ++i)
+        weight_index_[at(tables.weight_buffers[i])] = static_cast<std::int64_t>(i);
+    const model::ModelSpec& spec = tables.spec();
+    gate_ = {.top_k = spec.num_experts_per_tok,
+             .n_group = spec.group_limited ? spec.n_group : 1,
+             .topk_group = spec.group_limited ? spec.topk_group : 1,
+             .norm_topk_prob = spec.norm_topk_prob,
+             .routed_scaling_factor = spec.routed_scaling_factor,
+             .forced = false};
+}
+
+struct OpRunner::Visitor {
+    const OpRunner& self;
+    const plan::Op& current;
+    const LanePlace& lane;
+
+    int num_sms() const { return static_cast<int>(self.tables_.setup.schedule.gemm_sms); }
+    Scratch& scratch() const { return self.scratch_; }
+    Rows rows(plan::BufferId id) const { return self.rows_of(id); }
+    Rows rows(plan::Slice slice) const { return rows(slice.buffer).slice(slice.rows.begin, slice.rows.end); }
+    template <typename T>
+    T* all(plan::BufferId id) const {
+        return rows(id).row<T>(0);
+    }
+    template <typename T>
+    T* part(plan::Slice slice) const {
+        return rows(slice).template row<T>(0);
+    }
+    Rows weight(plan::BufferId id, std::int64_t m = 0) const {
+        return self.weights_.matrix(at(self.weight_index_[at(id)]), m);
+    }
+    std::span<const std::int64_t> numbers(Range range) const {
+        return {self.plan_.numbers.data() + range.begin, at(range.size())};
+    }
+    // Rows of `buffer` that the op was declared to write, from its first row on.
+    std::int64_t rows_written(plan::BufferId buffer) const {
+        for (std::int64_t u = current.uses.begin; u < current.uses.end; ++u) {
+            const plan::BufferUse& use = self.plan_.uses[at(u)];
+            if (use.buffer == buffer && use.access == plan::Access::write) return use.rows.end;
+        }
+        throw Error(Exit::internal, "an op does not declare what it writes");
+    }
+    // The block with the chunks of all parts, which lie in the plan.
+    device::Block block(std::span<const std::int64_t> bounds) const {
+        device::Block block = block_of(self.tables_);
+        block.part_begin = scratch().part_begin();
+        if (bounds.empty()) return block;
+        block.num_chunks = std::ssize(bounds) / block.num_parts - 1;
+        block.chunk_bounds = scratch().lists().put(bounds, lane.stream);
+        return block;
+    }
+    void copy(std::byte* to, const std::byte* from, std::int64_t bytes) const {
+        check(cudaMemcpyAsync(to, from, at(bytes), cudaMemcpyDeviceToDevice, lane.stream), "a copy");
+    }
+
+    // Transfers as messages of rows of one buffer.
+    std::vector<comm::Message> messages(Range transfers, plan::BufferId buffer) const {
+        const Rows of = rows(buffer);
+        const std::int64_t row_bytes = of.num_cols * bytes_of(of.dtype);
+        std::vector<comm::Message> list;
+        for (std::int64_t i = transfers.begin; i < transfers.end; ++i) {
+            const plan::Transfer& transfer = self.plan_.transfers[at(i)];
+            list.push_back({lane.number_of(transfer.peer), of.data + transfer.rows.begin * row_bytes,
+                            transfer.rows.size() * row_bytes});
+        }
+        return list;
+    }
+    comm::Message message(std::int64_t peer, plan::Slice slice) const {
+        const Rows of = rows(slice);
+        return {lane.number_of(peer), of.data, of.num_rows * of.num_cols * bytes_of(of.dtype)};
+    }
+
+    void operator()(const plan::Embed& op) const {
+        device::gather_rows(lane.stream, weight(op.table), part<std::int32_t>(op.ids), rows(op.out));
+    }
+    void operator()(const plan::RmsNorm& op) const {
+        const Rows out = rows(op.out);
+        device::rms_norm(lane.stream, rows(op.in).columns(0, out.num_cols), weight(op.weight), op.eps, out);
+    }
+    void operator()(const plan::Linear& op) const {
+        const Rows bias = op.bias == plan::kNoBuffer ? Rows{} : weight(op.bias);
+        scratch().gemms().linear(lane.stream, rows(op.in), weight(op.weight),
+                                 op.bias == plan::kNoBuffer ? nullptr : &bias, rows(op.out), num_sms());
+    }
+    void operator()(const plan::Rope& op) const {
+        device::rope(lane.stream, rows(op.x), all<std::int32_t>(op.positions) + op.x.rows.begin,
+                     scratch().cos_sin(), scratch().num_pairs(), op.num_heads, op.head_stride, op.offset);
+    }
+    void operator()(const plan::Attention& op) const {
+        const model::ModelSpec& spec = self.tables_.spec();
+        const Rows k_rope = rows(op.kv_a).columns(spec.kv_lora_rank, spec.qk_rope_head_dim);
+        scratch().attention().run(lane.stream, rows(op.q), rows(op.kv), k_rope, numbers(op.starts),
+                                  rows(op.out), scratch().attention_scratch());
+    }
+    void operator()(const plan::Add& op) const {
+        const Rows out = rows(op.out);
+        const std::array parts{out, rows(op.in)};
+        device::sum_rows(lane.stream, parts, out);
+    }
+    void operator()(const plan::Clear& op) const {
+        const Rows out = rows(op.out);
+        check(
+            cudaMemsetAsync(out.data, 0, at(out.num_rows * out.num_cols * bytes_of(out.dtype)), lane.stream),
+            "clearing rows");
+    }
+    void operator()(const plan::Gate& op) const {
+        kernels::GateArgs args = self.gate_;
+        const Rows in = rows(op.in), router = weight(op.weight);
+        if (in.num_rows == 0) return;
+        auto* const ids = part<std::int32_t>(op.ids);
+        if (op.forced != plan::kNoBuffer) {
+            args.forced = true;
+            copy(reinterpret_cast<std::byte*>(ids), rows(op.forced).data, in.num_rows * args.top_k * 4);
+        }
+        const std::int64_t num_experts = router.num_rows;
+        auto* const logits = reinterpret_cast<std::byte*>(scratch().logits());
+        scratch().gemms().linear(lane.stream, in, router, nullptr,
+                                 {logits, DType::f32, in.num_rows, num_experts, num_experts});
+        device::gate_choice(lane.stream, scratch().logits(), in.num_rows, num_experts, args, ids,
+                            part<float>(op.weights));
+    }
+    void operator()(const plan::Route& op) const {
+        const std::int64_t num_tokens = op.ids.rows.size();
+        if (op.send_order == plan::kNoBuffer) {
+            device::count_rows(lane.stream, block({}), part<std::int32_t>(op.ids), num_tokens,
+                               part<std::int32_t>(op.counts), scratch().compute_maps());
+            return;
+        }
+        std::vector<std::int64_t> bounds;
+        if (op.chunks > 0) routing::divide_evenly(self.tables_.block, op.chunks, bounds);
+        device::route(lane.stream, block(bounds), part<std::int32_t>(op.ids), part<float>(op.weights),
+                      num_tokens, part<std::int32_t>(op.counts), all<std::int32_t>(op.send_order),
+                      all<std::int32_t>(op.sent_slots), scratch().compute_maps());
+    }
+    void operator()(const plan::ExchangeCounts& op) const {
+        const Rows own = rows(op.counts), everyone = rows(op.all_counts);
+        const std::int64_t bytes = own.num_rows * own.num_cols * bytes_of(own.dtype);
+        std::vector<comm::Message> sends, receives;
+        for (std::int64_t peer = 0; peer < lane.exchange->size(); ++peer) {
+            sends.push_back({peer, own.data, bytes});
+            receives.push_back({peer, everyone.data + peer * bytes, bytes});
+        }
+        lane.exchange->exchange(sends, receives, lane.stream);
+    }
+    void operator()(const plan::AllToAll& op) const {
+        lane.exchange->exchange(messages(op.sends, op.in), messages(op.receives, op.out), lane.stream);
+    }
+    void operator()(const plan::MapRows& op) const {
+        const device::DeviceReduceMaps reduce{.starts = all<std::int32_t>(op.reduce_starts),
+                                              .index = all<std::int32_t>(op.reduce_index),
+                                              .weights = all<float>(op.reduce_weights)};
+        auto* const order = all<std::int32_t>(op.expert_order);
+        if (op.arrived_slots.buffer == plan::kNoBuffer) {
+            device::map_rows_at_home(lane.stream, block({}), part<std::int32_t>(op.ids),
+                                     part<float>(op.weights), op.ids.rows.size(), order, reduce,
+                                     scratch().compute_maps());
+            return;
+        }
+        device::map_rows(lane.stream, block(numbers(op.chunk_bounds)), self.tables_.position.ep,
+                         all<std::int32_t>(op.all_counts), self.tables_.block.num_ranks(),
+                         part<std::int32_t>(op.arrived_slots), op.arrived_slots.rows.size(),
+                         self.most_tokens_, rows_written(op.reduce_starts) - 1, order, reduce,
+                         scratch().dispatch_maps());
+    }
+    void operator()(const plan::MapHome& op) const {
+        device::map_home(lane.stream, block(numbers(op.chunk_bounds)), part<std::int32_t>(op.ids),
+                         op.ids.rows.size(), all<std::int32_t>(op.starts), all<std::int32_t>(op.index),
+                         scratch().dispatch_maps());
+    }
+    void operator()(const plan::PackRows& op) const {
+        const auto ends = numbers(op.ranges);
+        for (std::size_t i = 0; i < ends.size(); i += 2)
+            if (ends[i + 1] > ends[i])
+                device::gather_rows(lane.stream, rows(op.in), all<std::int32_t>(op.index) + ends[i],
+                                    rows(op.out).slice(ends[i], ends[i + 1]));
+    }
+    void operator()(const plan::ExpertGemm& op) const {
+        const auto offsets = numbers(op.offsets);
+        std::vector<device::ExpertShare> experts;
+        for (std::int64_t e = op.experts.begin; e < op.experts.end; ++e) {
+            const std::size_t i = at(e - op.experts.begin);
+            experts.push_back({weight(op.weight, e).data, {offsets[i], offsets[i + 1]}});
+        }
+        const auto kind =
+            op.kind == plan::GemmKind::dense ? kernels::GemmKind::dense : kernels::GemmKind::group;
+        scratch().gemms().expert_gemm(lane.stream, rows(op.in), experts, kind, rows(op.out), num_sms());
+    }
+    void operator()(const plan::Swiglu& op) const { device::swiglu(lane.stream, rows(op.in), rows(op.out)); }
+    void operator()(const plan::LocalReduce& op) const {
+        device::local_reduce(lane.stream, rows(op.in), all<std::int32_t>(op.starts) + op.out.rows.begin,
+                             all<std::int32_t>(op.index), all<float>(op.weights), rows(op.out));
+    }
+    void operator()(const plan::UnpackSum& op) const {
+        const Rows out = rows(op.out);
+        const bool mapped = op.starts != plan::kNoBuffer;
+        const Rows shared = op.shared == plan::kNoBuffer ? Rows{} : rows(op.shared).slice(0, out.num_rows);
+        device::unpack_sum(lane.stream, rows(op.in), mapped ? all<std::int32_t>(op.starts) : nullptr,
+                           mapped ? all<std::int32_t>(op.index) : nullptr,
+                           op.shared == plan::kNoBuffer ? nullptr : &shared, op.residual ? &out : nullptr,
+                           out);
+    }
+    void operator()(const plan::ReduceScatter& op) const {
+        lane.exchange->exchange(messages(op.sends, op.in), messages(op.receives, op.scratch), lane.stream);
+        std::vector<Rows> parts;
+        const std::int64_t own = op.own_rows.size();
+        for (std::int64_t p = 0; p <= op.sends.size(); ++p)
+            parts.push_back(p == op.self ? rows({op.in, op.own_rows})
+                                         : rows({op.scratch, {p * own, (p + 1) * own}}));
+        if (own > 0) device::sum_rows(lane.stream, parts, rows(op.out));
+    }
+    void operator()(const plan::AllGather& op) const {
+        lane.exchange->exchange(messages(op.sends, op.buffer), messages(op.receives, op.buffer), lane.stream);
+    }
+    void operator()(const plan::Send& op) const {
+        const std::array out{message(op.peer, op.rows)};
+        lane.exchange->exchange(out, {}, lane.stream);
+    }
+    void operator()(const plan::Receive& op) const {
+        const std::array in{message(op.peer, op.rows)};
+        lane.exchange->exchange({}, in, lane.stream);
+    }
+};
+
+void OpRunner::run(const plan::Op& op, const LanePlace& lane) const {
+    std::visit(Visitor{*this, op, lane}, op.args);
+}
+
+}  // namespace eps::backend::cuda

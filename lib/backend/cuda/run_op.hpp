@@ -1,0 +1,52 @@
+// One op on the GPU: the visitor from OpArgs to kernels and exchanges, which enqueues on the op's stream.
+#pragma once
+
+#include "backend/cuda/scratch.hpp"
+#include "backend/cuda/weights.hpp"
+#include "comm/cuda/device_exchange.hpp"
+#include "plan/plan.hpp"
+#include "schedule/tables.hpp"
+
+#include <cstdint>
+#include <vector>
+
+namespace eps::backend::cuda {
+
+/// A lane of a bound case: where its ops go. Peers of ops are numbered as the plan numbers them.
+struct LanePlace {
+    cudaStream_t stream = nullptr;
+    comm::cuda::DeviceExchange* exchange = nullptr;  // null: the lane has none
+    std::int64_t first_world_rank = 0;  // with `modulus`: world rank r is (r - first_world_rank) mod modulus
+    std::int64_t modulus = 0;           // 0: peers of the group, numbered alike
+
+    std::int64_t number_of(std::int64_t peer) const {
+        return modulus == 0 ? peer : ((peer - first_world_rank) % modulus + modulus) % modulus;
+    }
+};
+
+/// Everything an op needs besides its arguments. Built once per bound case; all of it outlives it.
+class OpRunner {
+  public:
+    OpRunner(const plan::RankPlan& plan, const schedule::Tables& tables, const Weights& weights,
+             Scratch& scratch);
+
+    /// Where buffer `id` is kept.
+    void place(plan::BufferId id, Rows rows) { storage_[static_cast<std::size_t>(id)] = rows; }
+    Rows rows_of(plan::BufferId id) const { return storage_[static_cast<std::size_t>(id)]; }
+
+    void run(const plan::Op& op, const LanePlace& lane) const;
+
+  private:
+    struct Visitor;
+
+    const plan::RankPlan& plan_;
+    const schedule::Tables& tables_;
+    const Weights& weights_;
+    Scratch& scratch_;
+    std::vector<Rows> storage_;               // per buffer
+    std::vector<std::int64_t> weight_index_;  // per buffer: index into weights_, or -1
+    kernels::GateArgs gate_;
+    std::int64_t most_tokens_;
+};
+
+}  // namespace eps::backend::cuda

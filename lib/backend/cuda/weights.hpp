@@ -1,0 +1,42 @@
+// A rank's weights in GPU memory: plain rows, all in one allocation. Shared by all cases with the same
+// placement.
+#pragma once
+
+#include "backend/cuda/memory.hpp"
+#include "base/rows.hpp"
+#include "checkpoint/weight_source.hpp"
+#include "placement/weights.hpp"
+
+#include <cstdint>
+#include <vector>
+
+namespace eps::backend::cuda {
+
+std::int64_t bytes_of_weights(const std::vector<placement::Weight>& weights, DType dtype);
+
+class Weights {
+  public:
+    /// Values that are made are made on the GPU, others are read and copied. Errors: data, resource.
+    Weights(const std::vector<placement::Weight>& weights, DType dtype,
+            const checkpoint::WeightSource& source);
+
+    /// Matrix m of weight i in the order of the list it was made from.
+    Rows matrix(std::size_t weight_idx, std::int64_t matrix_idx = 0) const;
+
+    /// Whether no weight that was read is NaN or infinite.
+    bool finite() const { return finite_; }
+    std::int64_t bytes() const { return memory_.size(); }
+
+  private:
+    void fill(const placement::WeightPiece& piece, const checkpoint::WeightSource& source, Rows to);
+
+    struct Held {
+        Rows first;  // matrix
+        std::int64_t num_matrices = 0;
+    };
+    DeviceBytes memory_;
+    std::vector<Held> held_;
+    bool finite_ = true;
+};
+
+}  // namespace eps::backend::cuda

@@ -1,0 +1,56 @@
+// The streams beside a lane on which the large copies of an exchange go, to several peers at once: one copy
+// engine alone does not fill the way out. For files of this folder.
+#pragma once
+
+#include "base/range.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+struct CUevent_st;
+struct CUstream_st;
+
+namespace eps::comm::cuda {
+
+class CopyStreams {
+  public:
+    CopyStreams();
+    ~CopyStreams();
+    CopyStreams(const CopyStreams&) = delete;
+    CopyStreams& operator=(const CopyStreams&) = delete;
+
+    /// The copies that follow begin after what is on `lane` now. So many bytes to so many peers: a few go on
+    /// the lane itself.
+    void begin(CUstream_st* lane, std::int64_t num_peers, std::int64_t bytes);
+
+    /// Calls `copy(part, stream)` for the parts of a message, each with the stream for it.
+    template <typename Copy>
+    void split(std::int64_t bytes, Copy copy) {
+        constexpr std::int64_t kUnit = 4096;  // where parts begin
+        const std::int64_t num_units = (bytes + kUnit - 1) / kUnit;
+        for (std::int64_t i = 0; i < num_parts_; ++i) {
+            const Range units = part_of(num_units, num_parts_, i);
+            if (!units.empty())
+                copy(Range{units.begin * kUnit, std::min(units.end * kUnit, bytes)},
+                     num_used_ == 0 ? lane_ : next());
+        }
+    }
+
+    /// What follows on the lane waits for all copies.
+    void join();
+
+  private:
+    static constexpr std::int64_t kMost = 3;
+    CUstream_st* next();
+
+    std::array<CUstream_st*, kMost> streams_ = {};
+    std::array<CUevent_st*, kMost> ends_ = {};
+    CUevent_st* begin_ = nullptr;
+    CUstream_st* lane_ = nullptr;
+    std::int64_t num_used_ = 0;   // streams of this exchange; 0: the lane
+    std::int64_t num_parts_ = 1;  // of every message
+    std::int64_t turn_ = 0;
+};
+
+}  // namespace eps::comm::cuda

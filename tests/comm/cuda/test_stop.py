@@ -1,0 +1,79 @@
+"""Ranks with GPUs that die, hang or disagree while others wait for them on streams: everybody ends, the op is named."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+PROBE = os.path.join(os.environ["EPS_BUILD_DIR"], "test_comm_cuda")
+NUM_RANKS = 3
+
+
+def run_probe(kill=None, **settings):
+    """Seconds from when all ranks were ready until all had ended, mpirun's status, the lines of the ranks."""
+    mpirun = subprocess.Popen(
+        ["mpirun", "-n", str(NUM_RANKS), PROBE, "[.stop-probe]"],
+        env={**os.environ, **{f"EPS_PROBE_{key.upper()}": str(value) for key, value in settings.items()}},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    pids, lines = {}, []
+    while len(pids) < NUM_RANKS:
+        line = mpirun.stderr.readline()
+        assert line, "mpirun ended before its ranks were ready: " + "".join(lines)
+        found = re.match(r"ready (\d+) (\d+)", line)
+        if found:
+            pids[int(found[1])] = int(found[2])
+        lines.append(line)
+    begin = time.monotonic()
+    if kill is not None:
+        time.sleep(0.5)
+        begin = time.monotonic()
+        os.kill(pids[kill], signal.SIGKILL)
+    lines += mpirun.stderr.readlines()
+    status = mpirun.wait(timeout=60)
+    seconds = time.monotonic() - begin
+    for pid in pids.values():
+        assert not is_running(pid), "a rank is left behind"
+    return seconds, status, [line.rstrip() for line in lines if line.startswith("eps-bench:")]
+
+
+def is_running(pid):
+    """Whether the process exists and is more than an entry that waits to be collected."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.fixture(autouse=True)
+def leaves_no_shared_memory():
+    before = set(os.listdir("/dev/shm"))
+    yield
+    assert {name for name in os.listdir("/dev/shm") if "eps" in name} <= before
+
+
+def test_a_killed_rank_ends_the_others_within_ten_seconds():
+    seconds, status, lines = run_probe(kill=1)
+    assert status == 128 + signal.SIGKILL
+    assert seconds < 10
+    assert sorted(int(re.match(r"eps-bench: rank (\d+)", line)[1]) for line in lines) == [0, 2]
+    for line in lines:
+        assert re.search(r"lost a rank, in phase measure of case ep, .*op \d+ all_to_all on lane dispatch", line)
+
+
+def test_a_stream_that_hangs_is_named_with_its_op():
+    seconds, status, lines = run_probe(hang=2, timeout_s=5)
+    assert status == 6
+    assert seconds < 30
+    assert re.match(r"eps-bench: rank 2 \(.*\): no progress for .* s in phase measure of case ep, "
+                    r"op 200 expert_gemm on lane compute; a longer --op-timeout", lines[0])
+
+
+def test_byte_counts_that_differ_are_an_error_that_names_both_ranks():
+    seconds, status, lines = run_probe(short=1)
+    assert status == 70
+    assert seconds < 10
+    assert lines[0] in [f"eps-bench: rank 1 sends 99999 bytes to rank {peer}, which expects 100000" for peer in (0, 2)]
