@@ -17,7 +17,7 @@ inline std::atomic<int> yields_before_sleep = 10;
 constexpr int kYieldsOnSharedCores = 200;
 
 /// How long a waiting thread leaves the core between two looks: after some yields it sleeps an eighth of the
-/// time slept so far, 50 us at most, so that it neither keeps a core awake nor adds more than an eighth to
+/// time slept so far, 100 us at most, so that it neither keeps a core awake nor adds more than an eighth to
 /// the wait. Starts again whenever something has arrived.
 class BackOff {
   public:
@@ -31,7 +31,7 @@ class BackOff {
         const auto now = Clock::now();
         if (num_looks_ == yields_) began_sleeping_ = now;
         std::this_thread::sleep_for(std::clamp<Clock::duration>(
-            (now - began_sleeping_) / 8, std::chrono::microseconds(1), std::chrono::microseconds(50)));
+            (now - began_sleeping_) / 8, std::chrono::microseconds(1), std::chrono::microseconds(100)));
     }
 
   private:

@@ -84,7 +84,7 @@ def test_a_report_equals_itself(compare):
     ended = compare(REAL, REAL, *GATE)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "warning" not in ended.stdout
-    assert ended.stdout.endswith("\n11 SAME; no regression\n")
+    assert ended.stdout.endswith(f"\n{len(NAMES)} SAME; no regression\n")
     rows = [line.split() for line in ended.stdout.splitlines()]
     assert [row[0] for row in rows if row[-1:] == ["SAME"]] == NAMES
 
@@ -111,7 +111,7 @@ def test_the_status_tells_of_a_regression_only_where_asked(compare):
     assert compare(steady(), one_slow()).returncode == 0
     ended = compare(steady(), one_slow(), *GATE)
     assert (ended.returncode, ended.stderr) == (7, "")
-    assert ended.stdout.endswith(f"\n1 SLOWER, 10 SAME; regression: {NAMES[0]}\n")
+    assert ended.stdout.endswith(f"\n1 SLOWER, {len(NAMES) - 1} SAME; regression: {NAMES[0]}\n")
     assert compare(one_slow(), steady(), *GATE).returncode == 0  # faster
     assert compare(steady(), one_slow(), *GATE, "--threshold", "25%").returncode == 0
     wide = scaled([0.8] + [1] * (len(NAMES) - 1))
@@ -125,7 +125,7 @@ def test_missing_and_new_cases_are_named_and_are_no_regression(compare):
     ended = compare(base, new, "--format", "json", *GATE)
     assert ended.returncode == 0
     told = as_json(ended)
-    assert told["counts"] == {"FASTER": 0, "SLOWER": 0, "SAME": 9, "NOISY": 0, "INVALID": 0, "MISSING": 1, "NEW": 1}
+    assert told["counts"] == {"FASTER": 0, "SLOWER": 0, "SAME": len(NAMES) - 2, "NOISY": 0, "INVALID": 0, "MISSING": 1, "NEW": 1}
     by_verdict = {case["verdict"]: case for case in told["cases"]}
     assert by_verdict["MISSING"]["name"] == NAMES[4] and by_verdict["MISSING"]["new"] is None
     assert by_verdict["NEW"]["name"] == NAMES[2] and by_verdict["NEW"]["base"] is None
@@ -248,7 +248,7 @@ def test_command_lines_that_are_refused(tmp_path, words, said):
 def test_a_file_gets_the_document_and_the_terminal_the_table(compare):
     table = compare(steady(), one_slow()).stdout
     markdown = compare(steady(), one_slow(), "--format", "markdown").stdout
-    assert f"| {NAMES[0]} | " in markdown and markdown.startswith(f"**1 SLOWER, 10 SAME; regression: {NAMES[0]}**\n")
+    assert f"| {NAMES[0]} | " in markdown and markdown.startswith(f"**1 SLOWER, {len(NAMES) - 1} SAME; regression: {NAMES[0]}**\n")
     ended = compare(steady(), one_slow(), "--format", "markdown", "--output", "new/folder/c.md", *GATE)
     assert (ended.returncode, ended.stdout) == (7, table)
     assert (compare.folder / "new/folder/c.md").read_text() == markdown
