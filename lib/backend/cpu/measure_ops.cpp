@@ -42,9 +42,9 @@ struct Matrix {
 };
 
 /// Weights of one shape, used in turn: enough of them to come from memory, if the model's do.
-class Weights {
+class WeightsInTurn {
   public:
-    Weights(const CalibrationSetup& setup, const Wanted& w, std::int64_t least) {
+    WeightsInTurn(const CalibrationSetup& setup, const Wanted& w, std::int64_t least) {
         const std::int64_t bytes = w.n * w.k * bytes_of(w.dtype);
         const std::int64_t others = setup.beyond_caches ? kBeyondCaches / bytes : 0;
         const Matrix matrix(w.dtype, w.n, w.k);
@@ -77,7 +77,7 @@ cost::GemmTimes& gemm_of(cost::DTypeTimes& times, std::int64_t n, std::int64_t k
 }
 
 void measure_linear(const CalibrationSetup& setup, const Wanted& w, cost::DTypeTimes& times) {
-    Weights weights(setup, w, 1);
+    WeightsInTurn weights(setup, w, 1);
     const Matrix in(w.dtype, w.most, w.k), out(w.dtype, w.most, w.n);
     gemm_of(times, w.n, w.k).by_rows = measured_at(1, w.most, 4, [&](std::int64_t rows) {
         return seconds_of([&] {
@@ -97,7 +97,7 @@ std::vector<std::int64_t> group_sizes(std::int64_t num_experts, int threads) {
 
 void measure_experts(const CalibrationSetup& setup, const Wanted& w, cost::DTypeTimes& times) {
     const std::vector<std::int64_t> sizes = group_sizes(w.num_experts, setup.threads);
-    Weights weights(setup, w, sizes.back());
+    WeightsInTurn weights(setup, w, sizes.back());
     const std::int64_t most_rows = w.most * sizes.back();
     const Matrix in(w.dtype, most_rows, w.k), out(w.dtype, most_rows, w.n);
     std::vector<cost::ExpertGemmTimes> measured;
