@@ -251,11 +251,10 @@ class Program {
                               "the backend \"sim\" cannot be measured: calibrate with another one");
         report_ = start_report(config_, launch_, mpi_, argv_, utc, cpus_);
         on_first_rank(*launch_.world, [&] {
-            // This machine's own times are those of its CPUs.
+            Launch here = launch_;  // this machine's own times are those of its CPUs
             if (!config_.calibration) backend_ = make_backend(config::Backend::cpu, launch_, mpi_);
-            launch_.backend = backend_.get();
-            const std::string path = modelled_calibration_path(config_, launch_, mpi_);
-            launch_.backend = nullptr;
+            here.backend = backend_.get();
+            const std::string path = modelled_calibration_path(config_, here, mpi_);
             calibration_ = cost::read_calibration(read_text_file(path, Exit::usage), path);
             report_.environment.calibration = report::CalibrationUsed{.path = path,
                                                                       .hash = cost::hash_of(calibration_),
