@@ -1,6 +1,7 @@
 // Calibration of ops that one rank runs.
 #include "backend/cpu/calibrate.hpp"
 #include "backend/cpu/stopwatch.hpp"
+#include "backend/op_args.hpp"
 #include "base/error.hpp"
 #include "base/random.hpp"
 #include "routing/row_maps.hpp"
@@ -125,13 +126,9 @@ void measure_experts(const CalibrationSetup& setup, const Wanted& w, cost::DType
 }
 
 void measure_gate(const CalibrationSetup& setup, const Wanted& w, cost::DTypeTimes& times) {
-    const model::ModelSpec& spec = *setup.spec;
     const Matrix in(w.dtype, w.most, w.k), weight(w.dtype, w.n, w.k);
-    const std::int64_t top_k = std::min(w.n, std::max<std::int64_t>(1, spec.num_experts_per_tok));
-    const kernels::GateArgs args{.top_k = top_k,
-                                 .n_group = spec.group_limited ? spec.n_group : 1,
-                                 .topk_group = spec.group_limited ? spec.topk_group : 1};
-    std::vector<std::int32_t> ids(at(w.most * top_k));
+    const kernels::GateArgs args = gate_args(*setup.spec);
+    std::vector<std::int32_t> ids(at(w.most * args.top_k));
     std::vector<float> weights(ids.size());
     times.gates.push_back({w.n, w.k, measured_at(1, w.most, 4, [&](std::int64_t rows) {
                                return seconds_of([&] {
@@ -142,13 +139,8 @@ void measure_gate(const CalibrationSetup& setup, const Wanted& w, cost::DTypeTim
 }
 
 void measure_attention(const CalibrationSetup& setup, const Wanted& w, cost::DTypeTimes& times) {
-    const model::ModelSpec& spec = *setup.spec;
-    const std::int64_t heads = w.k / spec.v_head_dim;
-    const kernels::AttentionArgs args{.num_heads = heads,
-                                      .nope_dim = spec.qk_nope_head_dim,
-                                      .rope_dim = spec.qk_rope_head_dim,
-                                      .v_dim = spec.v_head_dim,
-                                      .scale = 0.1};
+    const std::int64_t heads = w.k / setup.spec->v_head_dim;
+    const kernels::AttentionArgs args = attention_args(*setup.spec, heads);
     const Matrix q(w.dtype, w.most, w.n), kv(w.dtype, w.most, heads * (args.nope_dim + args.v_dim)),
         k_rope(w.dtype, w.most, args.rope_dim), out(w.dtype, w.most, w.k);
     times.attentions.push_back({w.n, w.k, measured_at(1, w.most, 4, [&](std::int64_t rows) {

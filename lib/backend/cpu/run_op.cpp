@@ -1,5 +1,6 @@
 #include "backend/cpu/run_op.hpp"
 
+#include "backend/op_args.hpp"
 #include "model/rope.hpp"
 #include "routing/row_maps.hpp"
 
@@ -21,30 +22,21 @@ std::span<T> elements(Rows rows) {
 
 OpRunner::OpRunner(const plan::RankPlan& plan, const schedule::Tables& tables, const Weights& weights,
                    const kernels::Kernels& kernels, int threads)
-    : plan_(plan), tables_(tables), weights_(weights), kernels_(kernels), threads_(threads) {
-    storage_.resize(plan.buffers.size());
-    weight_index_.assign(plan.buffers.size(), -1);
-    for (std::size_t i = 0; i < tables.weight_buffers.size(); ++i)
-        weight_index_[at(tables.weight_buffers[i])] = static_cast<std::int64_t>(i);
+    : plan_(plan),
+      tables_(tables),
+      weights_(weights),
+      kernels_(kernels),
+      threads_(threads),
+      storage_(plan.buffers.size()),
+      weight_index_(weight_index(plan, tables)),
+      attention_(attention_args(tables.spec(), tables.shards.heads.size())),
+      gate_(gate_args(tables.spec())) {
     std::int64_t most_rows = 0;
     for (const auto& batch : tables.micro_batches) most_rows = std::max(most_rows, batch.num_tokens());
     identity_.resize(at(most_rows + 1));
     std::iota(identity_.begin(), identity_.end(), 0);
-
-    const model::ModelSpec& spec = tables.spec();
-    model::Rope rope = model::make_rope(spec);
+    model::Rope rope = model::make_rope(tables.spec());
     rope_ = {std::move(rope.inverse_frequencies), rope.cos_sin_factor};
-    attention_ = {.num_heads = tables.shards.heads.size(),
-                  .nope_dim = spec.qk_nope_head_dim,
-                  .rope_dim = spec.qk_rope_head_dim,
-                  .v_dim = spec.v_head_dim,
-                  .scale = rope.softmax_scale};
-    gate_ = {.top_k = spec.num_experts_per_tok,
-             .n_group = spec.group_limited ? spec.n_group : 1,
-             .topk_group = spec.group_limited ? spec.topk_group : 1,
-             .norm_topk_prob = spec.norm_topk_prob,
-             .routed_scaling_factor = spec.routed_scaling_factor,
-             .forced = false};
 }
 
 struct OpRunner::Visitor {

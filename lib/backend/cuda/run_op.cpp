@@ -1,5 +1,7 @@
 #include "backend/cuda/run_op.hpp"
 
+#include "backend/op_args.hpp"
+
 #include <algorithm>
 #include <array>
 #include <span>
@@ -14,19 +16,10 @@ OpRunner::OpRunner(const plan::RankPlan& plan, const schedule::Tables& tables, c
       tables_(tables),
       weights_(weights),
       scratch_(scratch),
-      most_tokens_(most_owned_tokens(tables)) {
-    storage_.resize(plan.buffers.size());
-    weight_index_.assign(plan.buffers.size(), -1);
-    for (std::size_t i = 0; i < tables.weight_buffers.size(); ++i)
-        weight_index_[at(tables.weight_buffers[i])] = static_cast<std::int64_t>(i);
-    const model::ModelSpec& spec = tables.spec();
-    gate_ = {.top_k = spec.num_experts_per_tok,
-             .n_group = spec.group_limited ? spec.n_group : 1,
-             .topk_group = spec.group_limited ? spec.topk_group : 1,
-             .norm_topk_prob = spec.norm_topk_prob,
-             .routed_scaling_factor = spec.routed_scaling_factor,
-             .forced = false};
-}
+      storage_(plan.buffers.size()),
+      weight_index_(weight_index(plan, tables)),
+      gate_(gate_args(tables.spec())),
+      most_tokens_(most_owned_tokens(tables)) {}
 
 struct OpRunner::Visitor {
     const OpRunner& self;

@@ -1,5 +1,6 @@
 #include "backend/cuda/scratch.hpp"
 
+#include "backend/op_args.hpp"
 #include "model/rope.hpp"
 
 #include <algorithm>
@@ -34,15 +35,6 @@ std::vector<float> cos_sin_of(const model::Rope& rope, std::int64_t num_position
 
 }  // namespace
 
-kernels::AttentionArgs attention_args(const schedule::Tables& tables) {
-    const model::ModelSpec& spec = tables.spec();
-    return {.num_heads = tables.shards.heads.size(),
-            .nope_dim = spec.qk_nope_head_dim,
-            .rope_dim = spec.qk_rope_head_dim,
-            .v_dim = spec.v_head_dim,
-            .scale = model::make_rope(spec).softmax_scale};
-}
-
 device::Block block_of(const schedule::Tables& tables) {
     return {.num_experts = tables.block.num_experts,
             .num_parts = tables.block.num_parts,
@@ -72,7 +64,8 @@ Scratch::Scratch(const Cases& cases, Layout& layout) {
     const schedule::Tables& first = cases.front()->tables();
     std::int64_t bytes = 0;
     if (has_attention(first)) {
-        attention_ = std::make_unique<device::Attention>(attention_args(first), first.setup.dtype);
+        attention_ = std::make_unique<device::Attention>(
+            attention_args(first.spec(), first.shards.heads.size()), first.setup.dtype);
         for (const PassRunner* runner : cases)
             for (const auto& batch : runner->tables().micro_batches)
                 if (batch.num_tokens() > 0) bytes = std::max(bytes, attention_->prepare(batch.starts));

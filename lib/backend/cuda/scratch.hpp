@@ -54,9 +54,6 @@ class Scratch {
                  lists_offset_ = 0;
 };
 
-/// Head geometry of this rank, as kernels take it.
-kernels::AttentionArgs attention_args(const schedule::Tables& tables);
-
 /// The rows of a block on the device without lists: shape and options.
 kernels::device::Block block_of(const schedule::Tables& tables);
 
