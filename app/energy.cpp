@@ -11,11 +11,11 @@
 namespace eps {
 
 void add_energy(comm::Communicator& world, const backend::MeterReading& mine, const std::string& host,
-                std::int64_t num_passes, report::Result& result) {
+                report::Result& result) {
     const std::vector<std::string> hosts = comm::all_gather_strings(world, host);
     const auto all = comm::gather_bytes(world, 0, std::as_bytes(std::span(&mine, 1)));
     if (world.rank() != 0) return;
-    double energy_j = 0, clock_mhz = 0, power_w = 0;
+    double pass_j = 0, clock_mhz = 0, power_w = 0;
     std::uint64_t slowdowns = 0;
     bool counted = true;
     std::set<std::pair<std::string, std::int64_t>> devices;  // ranks may share one
@@ -24,8 +24,8 @@ void add_energy(comm::Communicator& world, const backend::MeterReading& mine, co
         std::memcpy(&reading, all[rank].data(), sizeof reading);
         slowdowns |= reading.slowdowns;
         if (!devices.emplace(hosts[rank], reading.device).second) continue;
-        counted = counted && reading.energy_j >= 0;
-        energy_j += reading.energy_j;
+        counted = counted && reading.joules_per_pass >= 0;
+        pass_j += reading.joules_per_pass;
         clock_mhz += reading.mean_clock_mhz;
         power_w += reading.mean_power_w;
     }
@@ -40,10 +40,9 @@ void add_energy(comm::Communicator& world, const backend::MeterReading& mine, co
         result.metrics.push_back(std::move(metric));
     };
     if (counted)
-        add("joules_per_1000_tokens", "J", false,
-            1000 * energy_j / static_cast<double>(num_passes * result.tokens));
-    add("device_clock", "MHz", true, clock_mhz / num_devices);
-    add("device_power", "W", false, power_w / num_devices);
+        add("joules_per_1000_tokens", "J", false, 1000 * pass_j / static_cast<double>(result.tokens));
+    if (clock_mhz > 0) add("device_clock", "MHz", true, clock_mhz / num_devices);
+    if (power_w > 0) add("device_power", "W", false, power_w / num_devices);
     if (const auto usual = backend::names_of_slowdowns(slowdowns, false); !usual.empty())
         result.notes.push_back(fmt::format("the GPUs' clocks were held back: {}", fmt::join(usual, ", ")));
     for (const std::string& name : backend::names_of_slowdowns(slowdowns, true))

@@ -72,8 +72,14 @@ class GroupRun {
             add_measurement(rule, seconds[i], group_[i]->result);
         }
         if (comm::max_over_ranks(*launch_.world, static_cast<std::int64_t>(meter() != nullptr)) == 0) return;
-        for (std::size_t i = 0; i < group_.size(); ++i)
-            if (!seconds[i].empty()) measure_energy(*group_[i], seconds[i].back());
+        const backend::MeterReading of_group = meter() != nullptr ? meter()->take() : backend::MeterReading{};
+        for (std::size_t i = 0; i < group_.size(); ++i) {
+            if (seconds[i].empty()) continue;
+            backend::MeterReading mine = measure_energy(*group_[i], rule, seconds[i].back());
+            mine.slowdowns |= of_group.slowdowns;  // cases took turns: nobody knows whose they were
+            mine.device = of_group.device;
+            add_energy(*launch_.world, mine, launch_.host, group_[i]->result);
+        }
     }
 
     void trace(std::vector<CaseTrace>& traces) {
@@ -114,19 +120,22 @@ class GroupRun {
   private:
     backend::Meter* meter() const { return launch_.backend->meter(); }
 
-    // Passes one after the other for so long that the counters of the devices tell.
-    void measure_energy(LiveCase& live, double pass_s) {
-        constexpr double kLeast_s = 2;
+    // Passes one after the other for so long that the counters of the devices tell; none where the caps of
+    // timed passes are shorter.
+    backend::MeterReading measure_energy(LiveCase& live, const measure::StoppingRule& rule, double pass_s) {
+        constexpr double kLeast_s = 0.5, kMost_s = 2, kLeastPasses = 3;
+        const double allowed_s =
+            std::min(rule.max_seconds, static_cast<double>(rule.max_repetitions) * pass_s);
+        if (allowed_s < kLeast_s) return {};
         show(live, "energy");
-        const auto num_passes = static_cast<std::int64_t>(std::max(1.0, std::ceil(kLeast_s / pass_s)));
+        const auto num_passes = static_cast<std::int64_t>(
+            std::max(kLeastPasses, std::ceil(std::min(allowed_s, kMost_s) / pass_s)));
         if (meter() != nullptr) meter()->take();
         for (std::int64_t pass = 0; pass < num_passes; ++pass) {
             timed_pass(live, false);
             if (meter() != nullptr) meter()->look();
         }
-        const backend::MeterReading mine =
-            meter() != nullptr ? meter()->take() : backend::MeterReading{.energy_j = -1};
-        add_energy(*launch_.world, mine, launch_.host, num_passes, live.result);
+        return meter() != nullptr ? meter()->take() : backend::MeterReading{};
     }
 
     void bind(LiveCase& live) { executor_->bind(live.runner->plan(), live.runner->tables()); }

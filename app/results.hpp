@@ -24,10 +24,9 @@ void add_cost(const config::RunConfig& config, report::Result& result);
 void add_measurement(const measure::StoppingRule& rule, const std::vector<double>& seconds,
                      report::Result& result);
 
-/// J per 1000 tokens, clock and power of `num_passes` passes, and what slowdowns mean for the verdict.
-/// Collective; fills on rank 0.
+/// J per 1000 tokens, clock and power, and what slowdowns mean for the verdict. Collective; fills on rank 0.
 void add_energy(comm::Communicator& world, const backend::MeterReading& mine, const std::string& host,
-                std::int64_t num_passes, report::Result& result);
+                report::Result& result);
 
 /// Rows and memory of one rank in one pass.
 struct RankFigures {

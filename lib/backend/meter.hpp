@@ -9,8 +9,8 @@ namespace eps::backend {
 
 /// Since the last take(). Plain data, for ranks to send.
 struct MeterReading {
-    double energy_j = 0;  // < 0: not counted by this device
-    double mean_clock_mhz = 0;
+    double joules_per_pass = -1;  // < 0: not counted by this device, or not for long enough
+    double mean_clock_mhz = 0;    // 0: not looked at, as is power
     double mean_power_w = 0;
     std::uint64_t slowdowns = 0;  // Slowdown bits
     std::int64_t device = 0;      // ranks of a host that share a device give the same number
@@ -32,9 +32,9 @@ inline std::vector<std::string> names_of_slowdowns(std::uint64_t slowdowns, bool
 class Meter {
   public:
     virtual ~Meter() = default;
-    /// Looks at clock, power and slowdowns, some 10 us. Between passes.
+    /// Looks at clock, power, energy and slowdowns, some 10 us. After each pass.
     virtual void look() = 0;
-    /// What was seen since the last take(), and the energy used since then.
+    /// What was seen since the last take().
     virtual MeterReading take() = 0;
 };
 

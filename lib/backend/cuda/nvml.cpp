@@ -1,5 +1,7 @@
 #include "backend/cuda/nvml.hpp"
 
+#include "backend/energy_per_pass.hpp"
+
 #include <algorithm>
 
 #include <dlfcn.h>
@@ -52,9 +54,10 @@ std::uint64_t slowdowns_of(unsigned long long reasons) {
 class NvmlMeter : public Meter {
   public:
     NvmlMeter(const Library& library, NvmlDevice device, std::int64_t number)
-        : library_(library), device_(device), number_(number), energy_mj_(energy()) {}
+        : library_(library), device_(device), number_(number), energy_(counter_mj()) {}
 
     void look() override {
+        energy_.after_pass(counter_mj());
         unsigned clock = 0, power = 0;
         unsigned long long reasons = 0;
         if (library_.clock(device_, kClockOfMultiprocessors, &clock) != kOk ||
@@ -67,21 +70,21 @@ class NvmlMeter : public Meter {
     }
 
     MeterReading take() override {
-        const unsigned long long now = energy();
         MeterReading taken = seen_;
         const double looks = std::max(num_looks_, 1.0);
         taken.mean_clock_mhz /= looks;
         taken.mean_power_w /= looks;
-        taken.energy_j = now == 0 ? -1 : static_cast<double>(now - energy_mj_) * 1e-3;
+        taken.joules_per_pass = energy_.joules();
         taken.device = number_;
         seen_ = {};
         num_looks_ = 0;
-        energy_mj_ = now;
+        energy_ = EnergyPerPass(counter_mj());
         return taken;
     }
 
   private:
-    unsigned long long energy() const {
+    // 0 where the device counts none.
+    unsigned long long counter_mj() const {
         unsigned long long value = 0;
         return library_.energy_mj(device_, &value) == kOk ? value : 0;
     }
@@ -89,7 +92,7 @@ class NvmlMeter : public Meter {
     Library library_;
     NvmlDevice device_;
     std::int64_t number_;
-    unsigned long long energy_mj_;
+    EnergyPerPass energy_;
     MeterReading seen_;
     double num_looks_ = 0;
 };
