@@ -1,19 +1,35 @@
 #!/usr/bin/env bash
-# Builds (or takes a program built elsewhere) and tests the CUDA backend on this machine's GPUs.
-# Usage: scripts/test_gpu.sh [GPUS] [PART...]      parts: kernels exchange cases figures (default: all; each some minutes)
+# Builds (or takes a program built elsewhere), tests and measures the CUDA backend on this machine's GPUs.
+# Usage: scripts/test_gpu.sh [GPUS] [PART...]
+#   parts that test:    kernels exchange cases
+#   parts that measure: moe model tables benches     (figures: all four; without a part: everything)
+# What a measuring part runs, with 16384 tokens a GPU unless said:
+#   moe      configs/gpu-moe.json at 16384 and 4096 tokens, gpu-wire.json, gpu-attention.json by sequence length,
+#            a timeline of gpu-lengths.json
+#   model    configs/gpu-model.json: DeepSeek-V2 by sequence length, 15 layers a GPU (all 60 on 4)
+#   tables   configs/gpu-lengths.json by sequence length, gpu-experts.json by rows an expert, gpu-strategies.json
+#   benches  kernels beside a copy of memory, products and attention, exchanges
+# Each part ends within 9 minutes on 4 GPUs; all that measure take 12.
 # EPS_GPU_BUILD: folder of a finished build; otherwise build/cuda is built, with EPS_DEPS_DIR's headers where it is set.
-# EPS_GPU_RANKS: more ranks than GPUs are tried with --share-devices (default: GPUS). Reports go to EPS_GPU_OUT
-# (build/gpu-reports) and are packed into gpu-reports.tar.gz there.
+# EPS_GPU_RANKS: more ranks than GPUs are tried with --share-devices (default: GPUS).
+# EPS_GPU_OUT: folder that gets gpu-reports.tar.gz, all reports and tables (default: build/gpu-reports, where they lie).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/mpi_env.sh
 gpus=${1:-$(nvidia-smi -L | wc -l)}
 shift || true
-parts=("$@")
-[[ ${#parts[@]} -gt 0 ]] || parts=(kernels exchange cases figures)
+parts=()
+for part in "${@:-all}"; do
+    case $part in
+        all) parts+=(kernels exchange cases moe model tables benches) ;;
+        figures) parts+=(moe model tables benches) ;;
+        kernels | exchange | cases | moe | model | tables | benches) parts+=("$part") ;;
+        *) echo "test_gpu: no part '$part': see the head of scripts/test_gpu.sh" >&2; exit 2 ;;
+    esac
+done
 ranks=${EPS_GPU_RANKS:-$gpus}
 build=${EPS_GPU_BUILD:-build/cuda}
-out=${EPS_GPU_OUT:-build/gpu-reports}
+out=build/gpu-reports
 mkdir -p "$out"
 share=()
 [[ $ranks -le $gpus ]] || share=(--share-devices)
@@ -21,32 +37,49 @@ share=()
 if [[ -z ${EPS_GPU_BUILD:-} ]]; then
     cmake --preset cuda ${EPS_DEPS_DIR:+-DEPS_DEPS_DIR="$EPS_DEPS_DIR"}
     cmake --build --preset cuda -j "$(nproc)" --target eps-bench gpu_tests
+    echo "test_gpu: built in $SECONDS s"
 fi
-bench=$(realpath "$build/eps-bench")
+bench=$build/eps-bench
 "$bench" --list-devices
 
-begin() { printf '\n=== %s (after %d s)\n' "$1" "$SECONDS"; }
-
-# Runs on after a failure, which the exit status keeps.
-status=0
-try() { "$@" || { status=1; echo "test_gpu: failed: $*" >&2; }; }
+# Runs on after a failure, which the part's verdict keeps.
+failed=0
+try() { "$@" || { failed=1; echo "test_gpu: failed: $*" >&2; }; }
 run() { local n=$1; shift; try mpirun -n "$n" "$@"; }
 
+# measure CONFIG NAME [FLAG...]: a report NAME.json on all ranks; a case keeps its tokens a GPU through --batch.
+measure() {
+    local config=$1 name=$2 begin=$SECONDS
+    shift 2
+    run "$ranks" "$bench" --config "configs/$config.json" "${share[@]}" --overwrite --report "$out/$name.json" "$@"
+    echo "test_gpu: $name took $((SECONDS - begin)) s"
+}
+
+# table NAME COMMAND...: what a benchmark prints, kept as NAME.txt.
+table() {
+    local name=$1 begin=$SECONDS
+    shift
+    if ! "$@" | tee "$out/$name.txt"; then
+        failed=1
+        echo "test_gpu: failed: $*" >&2
+    fi
+    echo "test_gpu: $name took $((SECONDS - begin)) s"
+}
+
+# Kernels beside their twins, streams and lists.
 kernels() {
-    begin "kernels beside their twins, streams and lists"
     try "$build/test_kernels_cuda" -w NoAssertions
     try "$build/test_comm_cuda" -w NoAssertions
     try "$build/test_backend_cuda" -w NoAssertions
 }
 
 exchange() {
-    begin "exchanges"
     local n
     for ((n = 1; n <= ranks; ++n)); do run "$n" "$build/mpi_comm_cuda" -w NoAssertions; done
 }
 
+# Every strategy on the small checkpoints, f32 and bf16; the quickstart.
 cases() {
-    begin "every strategy on the small checkpoints, f32 and bf16; the quickstart"
     local n dtype model files
     for ((n = 1; n <= ranks; ++n)); do
         for dtype in f32 bf16; do
@@ -58,16 +91,64 @@ cases() {
             done
         done
         run "$n" "$bench" --config configs/quickstart.json --backend cuda "${share[@]}" --overwrite \
-            --report "$out/quickstart-$n.json"
+            --report "$out/quickstart-$n.json" --max-seconds 0.3
     done
 }
 
-figures() {
-    begin "figures"
-    run "$ranks" "$bench" --config configs/gpu-moe.json "${share[@]}" --overwrite --report "$out/moe-$ranks.json" \
-        --set /workload/batch=$((16 * ranks))
+moe() {
+    measure gpu-moe moe-16384 --batch $((16 * ranks))
+    measure gpu-moe moe-4096 --batch $((4 * ranks))
+    measure gpu-wire wire --batch $((16 * ranks))
+    measure gpu-attention attention-1024 --batch $((16 * ranks))
+    measure gpu-attention attention-4096 --batch $((4 * ranks)) --sequence-length 4096
+    measure gpu-lengths timeline --batch $((16 * ranks)) --timeline "$out/timeline.trace.json" --max-seconds 0.5 \
+        --set '/cases=[{"strategy": "ep", "overlap": true}, {"strategy": "eps", "chunks": 5}]'
 }
 
-for part in "${parts[@]}"; do "$part"; done
-(cd "$out" && tar -czf gpu-reports.tar.gz -- *.json)
+model() {
+    local layers=$((ranks < 4 ? 15 * ranks : 60))
+    measure gpu-model model-1024 --layers "$layers" --batch $((16 * ranks))
+    measure gpu-model model-4096 --layers "$layers" --batch $((4 * ranks)) --sequence-length 4096
+}
+
+tables() {
+    local length rows
+    for length in 1024 2048 4096 8192; do
+        measure gpu-lengths "lengths-$length" --batch $((16384 * ranks / length)) --sequence-length "$length"
+    done
+    # 20 experts a GPU, 6 of them for a token.
+    for rows in 256 1024 3072; do
+        measure gpu-experts "experts-$rows" --batch "$ranks" --sequence-length $((rows * 20 / 6)) \
+            --set /model/overrides/n_routed_experts=$((20 * ranks))
+    done
+    measure gpu-strategies strategies --batch $((16 * ranks))
+}
+
+benches() {
+    table kernels "$build/bench_kernels_cuda"
+    table gemms "$build/bench_gemms" 0.3
+    table exchanges mpirun -n "$ranks" "$build/bench_device_exchange"
+}
+
+verdicts=()
+status=0
+for part in "${parts[@]}"; do
+    printf '\n=== %s (after %d s)\n' "$part" "$SECONDS"
+    failed=0
+    begin=$SECONDS
+    "$part"
+    verdicts+=("$part $([[ $failed -eq 0 ]] && echo passed || echo FAILED) in $((SECONDS - begin)) s")
+    [[ $failed -eq 0 ]] || status=1
+done
+
+archive=${EPS_GPU_OUT:-$out}/gpu-reports.tar.gz
+mkdir -p "$(dirname "$archive")"
+find "$out" -maxdepth 1 \( -name '*.json' -o -name '*.txt' \) -printf '%f\n' | sort | tar -C "$out" -czf "$archive" -T -
+size=$(stat -c %s "$archive")
+if [[ $size -gt $((16 << 20)) ]]; then
+    echo "test_gpu: the archive holds $size bytes, more than 16 MiB" >&2
+    status=1
+fi
+printf 'test_gpu: %s; %s holds %d KiB; %d s in all\n' \
+    "$(IFS=';'; printf '%s' "${verdicts[*]}" | sed 's/;/; /g')" "$(basename "$archive")" $((size >> 10)) "$SECONDS"
 exit "$status"

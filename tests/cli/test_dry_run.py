@@ -147,6 +147,22 @@ def test_shipped_configs_are_affordable(bench):
         assert done.stdout.count("GFLOP") >= 6
 
 
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_shipped_configs_for_gpus_fit_any_number_of_them(bench, ranks):
+    """Their cases with a narrow model on CPUs, which have no transports and no multiprocessors to share."""
+    narrow = {"hidden_size": 256, "moe_intermediate_size": 64, "q_lora_rank": 64, "kv_lora_rank": 64, "vocab_size": 512}
+    for path in sorted((SOURCE / "configs").glob("gpu-*.json")):
+        config = json.loads(path.read_text())
+        assert config.pop("backend") == "cuda"
+        config["model"]["overrides"] = {"intermediate_size": 64} | config["model"].get("overrides", {}) | narrow
+        config["workload"]["batch"] = 2 * ranks
+        cases = [{key: value for key, value in case.items() if key not in ("transport", "comm_ctas", "gemm_sms")}
+                 for case in config["cases"]]
+        config["cases"] = [case for i, case in enumerate(cases) if case == config["cases"][i]]
+        _, told_cases = told(bench, config, ranks=ranks)
+        assert told_cases, path
+
+
 def test_questions_that_need_no_config(bench):
     for flag, answers in {
         "--help": ["--config", "--dry-run", "--op-timeout", "mpirun -n 4"],

@@ -35,7 +35,7 @@ ELSEWHERE = {
         (".ci/run", ["\n    cmake --preset cuda ", "\n    cmake --build --preset cuda "]),
     "build/cuda/eps-bench --list-devices": ("scripts/test_gpu.sh", ['\n"$bench" --list-devices']),
     "mpirun -n 4 build/cuda/eps-bench --config configs/gpu-moe.json":
-        ("scripts/test_gpu.sh", ['"$bench" --config configs/gpu-moe.json']),
+        ("scripts/test_gpu.sh", ['"$bench" --config "configs/$config.json"', "measure gpu-moe "]),
     "scripts/test_gpu.sh 4": (".ci/run", ["scripts/test_gpu.sh"]),
     "scripts/compare_model.py MEASURED.json MODELLED.json": ("tests/cli/test_sim.py", ["scripts/compare_model.py"]),
 }
