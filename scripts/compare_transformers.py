@@ -2,7 +2,8 @@
 """Prompt tokens per second of eps-bench beside Hugging Face transformers on the same CPU, in one run.
 
 Decoder layers of DeepSeek-V2-Lite's dimensions (1 dense + 1 MoE), random weights, 512 tokens a sequence. Both sides
-take turns, so that a machine that drifts drifts for both.
+take turns, so that a machine that drifts drifts for both. Between turns one large torch.matmul shows what the machine
+can do: the limit is a pass whose FLOPs all run at that rate.
 
     python3 -m venv hf && hf/bin/pip install torch transformers
     scripts/compare_transformers.py --python hf/bin/python [--output results/local]
@@ -23,12 +24,26 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PRESET = ROOT / "configs/models/deepseek-v2-lite.json"
 LAYERS, LENGTH = 2, 512
 TURNS, PASSES = 3, 6  # of each side; passes a turn
+MATMUL = 2048  # rows and columns
 SETTINGS = [  # ranks of eps-bench, sequences, dtype, the ratio asked for
     (1, 1, "f32", 2.0),
     (1, 1, "bf16", 1.3),
     (2, 2, "f32", 2.0),
     (2, 2, "bf16", 1.3),
 ]
+
+
+def seconds_of(run):
+    begin = time.perf_counter()
+    run()
+    return time.perf_counter() - begin
+
+
+def matmul_rate(torch):
+    """FLOP/s of a large matrix product in the default dtype, the best of some."""
+    a, b = torch.randn(MATMUL, MATMUL), torch.randn(MATMUL, MATMUL)
+    torch.matmul(a, b)
+    return 2 * MATMUL**3 / min(seconds_of(lambda: torch.matmul(a, b)) for _ in range(5))
 
 
 def worker(batch, dtype, threads):
@@ -52,12 +67,8 @@ def worker(batch, dtype, threads):
         for _ in range(2):
             model(inputs_embeds=hidden, use_cache=False)
         for line in sys.stdin:
-            seconds = []
-            for _ in range(int(line)):
-                begin = time.perf_counter()
-                model(inputs_embeds=hidden, use_cache=False)
-                seconds.append(time.perf_counter() - begin)
-            print(json.dumps(seconds), flush=True)
+            seconds = [seconds_of(lambda: model(inputs_embeds=hidden, use_cache=False)) for _ in range(int(line))]
+            print(json.dumps({"seconds": seconds, "flops": matmul_rate(torch)}), flush=True)
 
 
 class Transformers:
@@ -73,10 +84,11 @@ class Transformers:
             sys.exit("compare_transformers: transformers did not run, see above; does --python name a Python that has it?")
         return json.loads(line)
 
-    def samples(self, tokens):
+    def turn(self):
+        """Seconds of some passes, and FLOP/s of a large matrix product after them."""
         self.process.stdin.write(f"{PASSES}\n")
         self.process.stdin.flush()
-        return [tokens / seconds for seconds in self.answer()]
+        return self.answer()
 
     def end(self):
         self.process.stdin.close()
@@ -90,7 +102,7 @@ def from_root(path):
 
 
 def eps_bench(program, ranks, batch, dtype, path):
-    """One run of eps-bench with its report at `path`: samples of tokens per second."""
+    """One run of eps-bench with its report at `path`: samples of tokens per second, and FLOPs a token."""
     config = {
         "name": "beside-transformers", "model": {"preset": "deepseek-v2-lite", "layers": LAYERS}, "scope": "layer",
         "dtype": dtype, "workload": {"batch": batch, "sequence_length": LENGTH}, "report": from_root(path),
@@ -106,7 +118,7 @@ def eps_bench(program, ranks, batch, dtype, path):
     if done.returncode != 0:
         sys.exit(f"compare_transformers: eps-bench ended with status {done.returncode}:\n{done.stderr}")
     (result,) = json.loads(path.read_text())["results"]
-    return result["metrics"]["tokens_per_second"]["samples"]
+    return result["metrics"]["tokens_per_second"]["samples"], result["model"]["flops"] / result["tokens"]
 
 
 def compare(args, ranks, batch, dtype):
@@ -114,14 +126,18 @@ def compare(args, ranks, batch, dtype):
     path = args.output / f"eps-{ranks}-ranks-{dtype}.json"
     threads = len(os.sched_getaffinity(0))
     other = Transformers(args.python, batch, dtype, threads)
-    theirs, ours = [], []
+    theirs, ours, rates = [], [], []
     for _ in range(TURNS):
-        theirs += other.samples(batch * LENGTH)
-        ours += eps_bench(args.program, ranks, batch, dtype, path)
+        turn = other.turn()
+        theirs += [batch * LENGTH / seconds for seconds in turn["seconds"]]
+        rates.append(turn["flops"])
+        samples, flops_per_token = eps_bench(args.program, ranks, batch, dtype, path)
+        ours += samples
     other.end()
     return {"ranks": ranks, "batch": batch, "dtype": dtype, "tokens": batch * LENGTH, "unit": "tokens/s",
             "transformers": theirs, "eps_bench": ours, "facts": other.facts, "report": path.name,
-            "ratio": statistics.median(ours) / statistics.median(theirs)}
+            "ratio": statistics.median(ours) / statistics.median(theirs),
+            "matmul_flops": rates, "limit": max(rates) / flops_per_token}
 
 
 def main():
@@ -134,15 +150,18 @@ def main():
     if args.worker:
         return worker(*json.loads(args.worker))
     args.output.mkdir(parents=True, exist_ok=True)
-    print(f"{'ranks':>5} {'batch':>5} {'dtype':>5} {'transformers':>13} {'eps-bench':>10} {'ratio':>6} {'wanted':>7}")
+    print(f"{'ranks':>5} {'batch':>5} {'dtype':>5} {'transformers':>13} {'eps-bench':>10} {'ratio':>6} {'wanted':>7} "
+          f"{'limit':>7}")
     rows = []
     for ranks, batch, dtype, wanted in SETTINGS:
         row = compare(args, ranks, batch, dtype)
         rows.append(row)
         print(f"{ranks:>5} {batch:>5} {dtype:>5} {statistics.median(row['transformers']):>13.0f} "
-              f"{statistics.median(row['eps_bench']):>10.0f} {row['ratio']:>6.2f} {wanted:>7.2f}", flush=True)
+              f"{statistics.median(row['eps_bench']):>10.0f} {row['ratio']:>6.2f} {wanted:>7.2f} "
+              f"{row['limit']:>7.0f}", flush=True)
     (args.output / "transformers.json").write_text(json.dumps(rows, indent=1) + "\n")
-    print(f"tokens/s, medians of {TURNS * PASSES} passes each; samples: {args.output / 'transformers.json'}")
+    print(f"tokens/s, medians of {TURNS * PASSES} passes each, limit: all FLOPs at the best torch.matmul's rate; "
+          f"samples: {args.output / 'transformers.json'}")
 
 
 if __name__ == "__main__":
