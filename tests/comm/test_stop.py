@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -16,25 +17,27 @@ class Run:
     """`mpirun` over the probe, from the moment when all ranks are ready."""
 
     def __init__(self, **settings):
+        self.errors = tempfile.TemporaryFile("w+")  # a file: nothing is lost between two ways of reading
         self.mpirun = subprocess.Popen(
             ["mpirun", "-n", str(NUM_RANKS), PROBE, "[.stop-probe]"],
             env={**os.environ, **{f"EPS_PROBE_{key.upper()}": str(value) for key, value in settings.items()}},
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            stdout=subprocess.DEVNULL, stderr=self.errors)
         self.pids = {}
         while len(self.pids) < NUM_RANKS:
-            line = self.mpirun.stderr.readline()
-            assert line, "mpirun ended before its ranks were ready"
-            found = re.match(r"ready (\d+) (\d+)", line)
-            if found:
-                self.pids[int(found[1])] = int(found[2])
+            assert self.mpirun.poll() is None, "mpirun ended before its ranks were ready"
+            time.sleep(0.05)
+            self.pids = {int(rank): int(pid) for rank, pid in re.findall(r"^ready (\d+) (\d+)$", self.text(), re.M)}
         time.sleep(0.5)
         self.begin = time.monotonic()
 
     def end(self):
         """Seconds until mpirun ended, its status, the lines of the ranks."""
-        _, text = self.mpirun.communicate(timeout=60)
+        status = self.mpirun.wait(timeout=60)
         seconds = time.monotonic() - self.begin
-        return seconds, self.mpirun.returncode, [line for line in text.splitlines() if line.startswith("eps-bench:")]
+        return seconds, status, [line for line in self.text().splitlines() if line.startswith("eps-bench:")]
+
+    def text(self):
+        return os.pread(self.errors.fileno(), os.fstat(self.errors.fileno()).st_size, 0).decode()
 
     def assert_all_gone(self):
         deadline = time.monotonic() + 5
