@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds (or takes a program built elsewhere), tests and measures the CUDA backend on this machine's GPUs.
 # Usage: scripts/test_gpu.sh [GPUS] [PART...]
-#   parts that test:    kernels exchange cases
+#   parts that test:    kernels exchange cases odd
 #   parts that measure: moe model tables benches     (figures: all four; without a part: everything)
 # What a measuring part runs, with 16384 tokens a GPU unless said:
 #   moe      configs/gpu-moe.json at 16384 and 4096 tokens, gpu-wire.json, gpu-attention.json by sequence length,
@@ -21,9 +21,9 @@ shift || true
 parts=()
 for part in "${@:-all}"; do
     case $part in
-        all) parts+=(kernels exchange cases moe model tables benches) ;;
+        all) parts+=(kernels exchange cases odd moe model tables benches) ;;
         figures) parts+=(moe model tables benches) ;;
-        kernels | exchange | cases | moe | model | tables | benches) parts+=("$part") ;;
+        kernels | exchange | cases | odd | moe | model | tables | benches) parts+=("$part") ;;
         *) echo "test_gpu: no part '$part': see the head of scripts/test_gpu.sh" >&2; exit 2 ;;
     esac
 done
@@ -92,6 +92,24 @@ cases() {
         done
         run "$n" "$bench" --config configs/quickstart.json --backend cuda "${share[@]}" --overwrite \
             --report "$out/quickstart-$n.json" --max-seconds 0.3
+    done
+}
+
+# Sequences of 1 to 8192 tokens in one batch; skewed and hot experts; ranks, and nearly all experts, without tokens.
+odd() {
+    local -A loads=(
+        [lengths]='/workload/seed=1'
+        [zipf]='/workload/routing={"kind": "zipf", "exponent": 1.2}'
+        [hot]='/workload/routing={"kind": "hot", "experts": [3, 5], "share": 0.3}'
+        [one-sequence]='/workload/sequence_length=[777]'
+        [two-tokens]='/workload/sequence_length=[2]'
+    )
+    local load batch
+    for load in "${!loads[@]}"; do
+        batch=6
+        [[ $load != one-sequence && $load != two-tokens ]] || batch=1
+        run "$ranks" "$bench" --config tests/data/gpu-odd.json "${share[@]}" --overwrite --batch "$batch" \
+            --set "${loads[$load]}" --report "$out/odd-$load.json"
     done
 }
 
