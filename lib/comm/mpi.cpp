@@ -6,11 +6,13 @@
 #include "comm/messages.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <climits>
 #include <cstdint>
 #include <cstring>
 #include <exception>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 #include <fmt/core.h>
@@ -100,6 +102,11 @@ class MpiCommunicator final : public Communicator {
     }
 
     [[noreturn]] void abort(int status) override {
+        // MPI_Abort waits for mpirun, which may be gone or stuck.
+        std::thread([status] {
+            std::this_thread::sleep_for(std::chrono::seconds(2));
+            _exit(status);
+        }).detach();
         MPI_Abort(MPI_COMM_WORLD, status);
         _exit(status);
     }

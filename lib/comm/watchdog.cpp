@@ -19,6 +19,7 @@ constexpr std::int64_t kNsPerS = 1'000'000'000;
 constexpr std::int64_t kLookEveryNs = kNsPerS / 2;
 constexpr std::int64_t kGraceOfWaitingNs =
     2 * kNsPerS;  // a rank that hangs by itself speaks before those it holds up
+constexpr std::int64_t kMissedNs = 3 * kNsPerS;          // mpirun ends everybody sooner
 constexpr std::int64_t kSuspendedNs = 2 * kLookEveryNs;  // between two looks: the process was stopped
 
 sigset_t stop_signals() {
@@ -89,6 +90,7 @@ void Watchdog::watch() {
         const bool resumed = steady_now_ns() - not_before_ns_ < kSuspendedNs;
         if (signal == SIGCONT && info.si_code == SI_USER && info.si_pid == getppid() && !resumed)
             end_by_mpirun();
+        check_ranks();
         check_progress();
     }
 }
@@ -136,6 +138,18 @@ void Watchdog::end_by_mpirun() {
     while (sigtimedwait(&signals, nullptr, &two_seconds) == SIGCONT) {
     }
     _exit(128 + SIGTERM);
+}
+
+void Watchdog::check_ranks() {
+    const auto ended = options_.ended_rank ? options_.ended_rank() : std::nullopt;
+    if (!ended) return;
+    const std::int64_t now_ns = steady_now_ns();
+    if (missed_since_ns_ == 0) missed_since_ns_ = now_ns;
+    if (now_ns - std::max(missed_since_ns_, not_before_ns_) < kMissedNs) return;
+    say(fmt::format("eps-bench: rank {} ({}): the process of rank {} has ended, {}", options_.rank,
+                    options_.host, *ended, state()));
+    if (options_.abort_run) options_.abort_run(static_cast<int>(Exit::communication));
+    _exit(static_cast<int>(Exit::communication));
 }
 
 void Watchdog::check_progress() {

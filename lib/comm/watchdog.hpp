@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -29,6 +30,9 @@ struct WatchdogOptions {
     /// a second.
     std::function<void(std::string_view reason)> before_end;
 
+    /// A rank whose process has ended (HostProcesses); may be empty.
+    std::function<std::optional<std::int64_t>()> ended_rank;
+
     /// Ends all ranks with this status; the world communicator's abort. Called when an op makes no progress.
     std::function<void(int status)> abort_run;
 };
@@ -37,6 +41,8 @@ struct WatchdogOptions {
 /// - SIGTERM, SIGINT: before_end and _exit(128 + signal);
 /// - SIGCONT from the parent process, unless this process was suspended: before_end, waits for SIGTERM,
 /// _exit(143);
+/// - a rank that ended three seconds ago, whatever the phase: before_end and abort_run(6). mpirun notices
+///   sooner, unless it is gone or stuck itself;
 /// - an op, or a stretch without an op, of more than `op_timeout_s` in a phase of limited patience:
 /// before_end and
 ///   abort_run(6). Ranks that only wait for others speak 2 s later than one that hangs by itself, so that the
@@ -55,6 +61,7 @@ class Watchdog {
     [[noreturn]] void end_by_mpirun();
     std::string state() const;
     void notice_suspension();
+    void check_ranks();
     void check_progress();
     void end_without_progress(const std::string& what, double waited_s, Waits waits);
     void say(const std::string& line);
@@ -63,6 +70,7 @@ class Watchdog {
     const WatchdogOptions options_;
     std::int64_t not_before_ns_ = 0;  // start of the time that counts against ops
     std::int64_t last_look_ns_ = 0;
+    std::int64_t missed_since_ns_ = 0;  // when a rank was first seen to have ended; 0: none
     std::atomic<bool> stop_ = false;
     std::thread thread_;
 };

@@ -39,8 +39,8 @@ class Run:
     def text(self):
         return os.pread(self.errors.fileno(), os.fstat(self.errors.fileno()).st_size, 0).decode()
 
-    def assert_all_gone(self):
-        deadline = time.monotonic() + 5
+    def assert_all_gone(self, within=5):
+        deadline = time.monotonic() + within
         while any(map(is_running, self.pids.values())):
             assert time.monotonic() < deadline, "a rank is left behind"
             time.sleep(0.05)
@@ -72,6 +72,22 @@ def test_a_killed_rank_ends_the_others_with_a_line_each(tmp_path):
                          r"(op \d+ \w+ on lane \w+|no op), after", line)
     assert kept.read_text().startswith("eps-bench: rank 0")
     run.assert_all_gone()
+
+
+def test_a_killed_rank_is_missed_where_mpirun_does_nothing():
+    run = Run()
+    run.mpirun.send_signal(signal.SIGSTOP)
+    os.kill(run.pids[2], signal.SIGKILL)
+    try:
+        run.assert_all_gone(within=10)
+    finally:
+        run.mpirun.send_signal(signal.SIGCONT)
+    _, status, lines = run.end()
+    assert status != 0
+    assert sorted(map(rank_of, lines)) == [0, 1, 3]
+    for line in lines:
+        assert re.search(r"the process of rank \d has ended, in phase measure of case ep, "
+                         r"(op \d+ \w+ on lane \w+|no op), after", line)
 
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])

@@ -1,6 +1,7 @@
 // A rank to stop: test_stop.py runs `mpirun -n N test_comm "[.stop-probe]"` and kills, hangs or suspends
 // ranks.
 #include "comm/collectives.hpp"
+#include "comm/host_processes.hpp"
 #include "comm/mpi.hpp"
 #include "comm/watchdog.hpp"
 #include "tests/catch.hpp"
@@ -31,6 +32,8 @@ TEST_CASE("probe: ranks exchange until somebody stops them", "[.stop-probe]") {
     options.rank = all.rank();
     options.host = world.hosts()[static_cast<std::size_t>(all.rank())];
     options.op_timeout_s = std::stod(setting("EPS_PROBE_TIMEOUT_S", "100"));
+    const HostProcesses processes(all);
+    options.ended_rank = [&] { return processes.ended(); };
     options.abort_run = [&](int status) { all.abort(status); };
     options.before_end = [&](std::string_view reason) {
         if (all.rank() != 0) return;
