@@ -98,6 +98,9 @@ void add_switches(CLI::App& app, Options& options) {
     app.add_option("--timeline", options.timeline_path, "write a trace for Perfetto")->type_name("FILE");
     app.add_flag("--list-devices", options.list_devices, "print the GPUs of this machine");
     app.add_flag("--share-devices", options.share_devices, "start more ranks than there are GPUs")->group("");
+    app.add_flag_callback(
+           "--no-graphs", [&options] { options.graphs = false; }, "on GPUs: enqueue every op by itself")
+        ->group("");
     app.add_option("--load-margin", options.load_margin,
                    "on GPUs: room for routed rows over those expected of an even load (1.25)")
         ->type_name("FACTOR");

@@ -20,6 +20,7 @@ struct Options {
     bool list_devices = false;      // print the devices of this machine; run nothing
     bool share_devices = false;     // more ranks than devices are wanted
     double load_margin = 1.25;      // planned room for routed rows over those expected
+    bool graphs = true;             // on GPUs: ops that are the same in every pass are recorded and replayed
     bool overwrite = false;         // of report, dump and timeline
     std::optional<std::string> timeline_path;
     double op_timeout_s = 120;

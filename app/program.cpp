@@ -13,6 +13,7 @@
 #include "checkpoint/checkpoint.hpp"
 #include "checkpoint/synthetic.hpp"
 #include "comm/collectives.hpp"
+#include "comm/host_processes.hpp"
 #include "comm/mpi.hpp"
 #include "comm/watchdog.hpp"
 #include "comm/wire.hpp"
@@ -120,7 +121,8 @@ std::unique_ptr<backend::Backend> make_backend(config::Backend asked, const Laun
          .available_host_bytes = available_host_bytes(),
          .threads = launch.threads,
          .share_devices = launch.options.share_devices,
-         .load_margin = launch.options.load_margin});
+         .load_margin = launch.options.load_margin,
+         .graphs = launch.options.graphs});
 }
 
 report::Report start_report(const config::RunConfig& config, const Launch& launch, const comm::MpiWorld& mpi,
@@ -391,11 +393,13 @@ Exit run_in_world(Launch launch, comm::MpiWorld& mpi, std::vector<std::string> a
     comm::ProgressBoard& board = *launch.board;
     const double op_timeout_s = launch.options.op_timeout_s;
     Program program(std::move(launch), mpi, std::move(argv));
+    const comm::HostProcesses processes(world);
     const comm::Watchdog watchdog(board,
                                   {.rank = world.rank(),
                                    .host = mpi.hosts()[static_cast<std::size_t>(world.rank())],
                                    .op_timeout_s = op_timeout_s,
                                    .before_end = [&](std::string_view) { program.keep_what_is_finished(); },
+                                   .ended_rank = [&] { return processes.ended(); },
                                    .abort_run = [&](int status) { world.abort(status); }});
     try {
         return program.run();

@@ -37,6 +37,7 @@ struct BackendSetup {
     int threads = 1;             // of the compute lane, where it runs on the CPU
     bool share_devices = false;  // more ranks than devices are wanted
     double load_margin = 1;      // room for rows beyond those expected, where room is planned
+    bool graphs = true;          // ops that are the same in every pass are recorded and replayed
 };
 
 /// Versions, for the report; empty where the backend does not use them.

@@ -30,6 +30,24 @@ bool is_awaited(const plan::Op& op) {
            std::holds_alternative<plan::ExchangeCounts>(op.args);
 }
 
+// What the host reads of them, where they are awaited: all counts, or where rows stay at home the own ones.
+plan::Slice awaited_counts(const plan::Op& op, const schedule::Tables& tables) {
+    if (const auto* exchange = std::get_if<plan::ExchangeCounts>(&op.args)) return exchange->all_counts;
+    const auto* route = std::get_if<plan::Route>(&op.args);
+    return route != nullptr && tables.replicated ? route->counts : plan::Slice{};
+}
+
+std::int64_t most_bytes_of_counts(const Cases& cases) {
+    std::int64_t bytes = 0;
+    for (const PassRunner* runner : cases) {
+        const schedule::Tables& tables = runner->tables();
+        const std::int64_t sources = tables.replicated ? 1 : tables.block.num_ranks();
+        bytes = std::max(bytes, sources * tables.spec().n_routed_experts *
+                                    routing::num_count_fields(tables.per_chunk) * 4);
+    }
+    return bytes;
+}
+
 void require_free(std::int64_t bytes) {
     std::size_t free = 0, total = 0;
     check(cudaMemGetInfo(&free, &total), "asking for free GPU memory");
@@ -45,7 +63,12 @@ void require_free(std::int64_t bytes) {
 
 CudaExecutor::CudaExecutor(const BackendSetup& setup, const Cases& cases, const Weights& weights,
                            bool one_host)
-    : setup_(setup), weights_(weights), one_host_(one_host), staging_(kStagingBytes), progress_(setup.board) {
+    : setup_(setup),
+      weights_(weights),
+      one_host_(one_host),
+      staging_(kStagingBytes),
+      counts_(std::max<std::int64_t>(1, most_bytes_of_counts(cases))),
+      progress_(setup.board) {
     rooms_ = std::make_unique<Rooms>(cases, setup.load_margin);
     Layout layout;
     layout.take(rooms_->bytes());
@@ -80,6 +103,7 @@ std::int64_t CudaExecutor::allocated_bytes() const {
 
 void CudaExecutor::bind(const plan::RankPlan& plan, const schedule::Tables& tables) {
     if (&plan != plan_) last_of_lane_.clear();  // of another plan, all done
+    in_counts_ = plan::kNoBuffer;
     plan_ = &plan;
     tables_ = &tables;
     wire_.use(tables.setup.link);
@@ -126,6 +150,7 @@ void CudaExecutor::unbind(const plan::RankPlan& plan) {
 
 void CudaExecutor::begin_pass(bool traced) {
     traced_ = traced;
+    in_counts_ = plan::kNoBuffer;
     progress_.forget();
     marks_.begin_pass();
     scratch_->lists().reset();
@@ -169,54 +194,138 @@ void CudaExecutor::find_marked(Range ops) {
 void CudaExecutor::submit(Range ops) {
     try {
         find_marked(ops);
-        for (std::int64_t i = ops.begin; i < ops.end; ++i) run(plan_->ops[at(i)], marked_[at(i - ops.begin)]);
+        for (std::int64_t begin = ops.begin; begin < ops.end;) {
+            const std::int64_t end = end_of_run(begin, ops);
+            run({begin, end}, marked_[at(end - 1 - ops.begin)]);
+            begin = end;
+        }
     } catch (const std::exception& error) {
-        if (setup_.on_failure) setup_.on_failure(error);
-        throw;
+        fail(error);
     }
 }
 
-void CudaExecutor::run(const plan::Op& op, bool marked) {
-    require_room(op);
-    const LanePlace& lane = bound_->lanes[at(op.lane)];
+// Peers wait for this rank. Says at which op, unless it is about memory, where the message names more.
+void CudaExecutor::fail(const std::exception& error) {
+    const auto* known = dynamic_cast<const Error*>(&error);
+    const Exit status = known != nullptr ? known->status() : Exit::internal;
+    const Error told(status, status == Exit::resource
+                                 ? error.what()
+                                 : fmt::format("{}; under way: {}", error.what(), progress_.under_way()));
+    if (setup_.on_failure) setup_.on_failure(told);
+    throw told;
+}
+
+// Shapes and arguments that are the same in every pass, and nothing that the host takes part in.
+bool CudaExecutor::may_be_recorded(const plan::Op& op) const {
+    const plan::SegmentKind kind = plan_->segments[at(op.segment)].kind;
+    if (kind != plan::SegmentKind::attention && kind != plan::SegmentKind::dense &&
+        kind != plan::SegmentKind::gate)
+        return false;
+    if (const auto* route = std::get_if<plan::Route>(&op.args)) return route->chunks == 0;  // no list
+    return bound_->lanes[at(op.lane)].exchange == nullptr;
+}
+
+// Ops [begin, end) go to their stream as one: ops of one lane that may be recorded, of which only the first
+// waits for others and only the last is waited for.
+std::int64_t CudaExecutor::end_of_run(std::int64_t begin, Range ops) const {
+    constexpr std::int64_t kLeastOps = 3;
+    if (!setup_.graphs || traced_) return begin + 1;
+    std::int64_t end = begin;
+    while (end < ops.end) {
+        const plan::Op& op = plan_->ops[at(end)];
+        if (!may_be_recorded(op)) break;
+        if (end > begin &&
+            (op.lane != plan_->ops[at(begin)].lane || !op.after.empty() || marked_[at(end - 1 - ops.begin)]))
+            break;
+        ++end;
+    }
+    return end - begin < kLeastOps ? begin + 1 : end;
+}
+
+void CudaExecutor::wait_for_others(const plan::Op& op) {
     for (std::int64_t a = op.after.begin; a < op.after.end; ++a) {
         const plan::OpId before = plan_->after[at(a)];
         const plan::LaneId other = plan_->ops[at(before)].lane;
         cudaEvent_t event = marks_.after(other, before);
         if (event == nullptr) event = marks_.mark(other, before, bound_->lanes[at(other)].stream);
-        check(cudaStreamWaitEvent(lane.stream, event), "making a lane wait");
+        check(cudaStreamWaitEvent(bound_->lanes[at(op.lane)].stream, event), "making a lane wait");
     }
-    const char* const kind = plan::kOpNames[op.args.index()].data();
+}
+
+void CudaExecutor::run(Range ops, bool marked) {
+    const plan::Op &first = plan_->ops[at(ops.begin)], &last = plan_->ops[at(ops.end - 1)];
+    for (std::int64_t i = ops.begin; i < ops.end; ++i) require_room(plan_->ops[at(i)]);
+    const LanePlace& lane = bound_->lanes[at(last.lane)];
+    wait_for_others(first);
+    const char* const kind = plan::kOpNames[last.args.index()].data();
     nvtxRangePushA(kind);
     const auto waits = lane.exchange == nullptr ? comm::Waits::for_nobody : comm::Waits::for_peers;
-    if (marked) progress_.begin(op.lane, bound_->lane_names[at(op.lane)], kind, op.id, waits);
+    if (marked) progress_.begin(last.lane, bound_->lane_names[at(last.lane)], kind, last.id, waits);
     if (traced_) {
-        const plan::Segment& segment = plan_->segments[at(op.segment)];
+        const plan::Segment& segment = plan_->segments[at(last.segment)];
         spans_.begin(lane.stream, {.rank = static_cast<std::int32_t>(tables_->position.rank),
-                                   .lane = op.lane,
-                                   .op = op.id,
-                                   .kind = static_cast<std::int32_t>(op.args.index()),
+                                   .lane = last.lane,
+                                   .op = last.id,
+                                   .kind = static_cast<std::int32_t>(last.args.index()),
                                    .layer = static_cast<std::int32_t>(segment.layer),
                                    .micro_batch = static_cast<std::int32_t>(segment.micro_batch),
                                    .begin_ns = 0,
                                    .end_ns = 0});
     }
-    bound_->runner->run(op, lane);
+    if (ops.size() == 1) {
+        bound_->runner->run(last, lane);
+    } else {
+        enqueue(ops);
+    }
     if (traced_) spans_.end(lane.stream);
-    if (marked) progress_.enqueued(op.lane, marks_.mark(op.lane, op.id, lane.stream));
+    copy_awaited_counts(last);
+    if (marked) progress_.enqueued(last.lane, marks_.mark(last.lane, last.id, lane.stream));
     nvtxRangePop();
+}
+
+// Op by op in the first pass, in which libraries load and choose; recorded in the second.
+void CudaExecutor::enqueue(Range ops) {
+    const LanePlace& lane = bound_->lanes[at(plan_->ops[at(ops.begin)].lane)];
+    const auto one_by_one = [&] {
+        for (std::int64_t i = ops.begin; i < ops.end; ++i) bound_->runner->run(plan_->ops[at(i)], lane);
+    };
+    const plan::Op& first = plan_->ops[at(ops.begin)];
+    const plan::Segment& segment = plan_->segments[at(first.segment)];
+    std::int64_t begin = ops.begin;
+    while (begin > 0 && plan_->ops[at(begin - 1)].segment == first.segment) --begin;
+    const auto [known, is_new] = bound_->graphs.try_emplace(
+        {segment.kind, segment.layer, segment.micro_batch, ops.begin - begin, ops.size()});
+    Graph& graph = known->second;
+    if (is_new) {
+        one_by_one();
+        return;
+    }
+    if (graph.empty()) graph.record(lane.stream, one_by_one);
+    graph.launch(lane.stream);
+}
+
+// The host finds them when the event behind the op has passed, without a copy of its own.
+void CudaExecutor::copy_awaited_counts(const plan::Op& op) {
+    const plan::Slice slice = awaited_counts(op, *tables_);
+    if (slice.buffer == plan::kNoBuffer) return;
+    const Rows rows = bound_->runner->rows_of(slice.buffer).slice(slice.rows.begin, slice.rows.end);
+    const std::int64_t bytes = rows.num_rows * rows.num_cols * bytes_of(rows.dtype);
+    check(cudaMemcpyAsync(counts_.data(), rows.data, at(bytes), cudaMemcpyDeviceToHost,
+                          bound_->lanes[at(op.lane)].stream),
+          "copying counts");
+    in_counts_ = slice.buffer;
 }
 
 void CudaExecutor::wait(plan::OpId op) {
     const plan::LaneId lane = plan_->ops[at(op)].lane;
     cudaEvent_t event = marks_.after(lane, op);
     if (event == nullptr) event = marks_.mark(lane, op, bound_->lanes[at(lane)].stream);
+    const auto check_exchanges = [this] { exchanges_->check(); };
     try {
-        progress_.wait(event);
-        exchanges_->check();
+        progress_.wait(event, check_exchanges);
+        check_exchanges();
     } catch (const std::exception& error) {
-        if (setup_.on_failure) setup_.on_failure(error);
-        throw;
+        fail(error);
     }
 }
 
@@ -268,6 +377,12 @@ void CudaExecutor::write_again(Rows from, plan::Slice to) {
 
 void CudaExecutor::read(plan::Slice from, Rows to) {
     if (from.rows.empty() || to.num_cols == 0) return;
+    if (from.buffer == in_counts_) {
+        const std::int64_t row_bytes = to.num_cols * bytes_of(to.dtype);
+        const std::byte* const counts = counts_.data() + from.rows.begin * row_bytes;
+        std::memcpy(to.data, counts, at(to.num_rows * row_bytes));
+        return;
+    }
     stage(bound_->runner->rows_of(from.buffer).slice(from.rows.begin, from.rows.end).data, to,
           cudaMemcpyDeviceToHost);
 }

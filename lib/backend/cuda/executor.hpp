@@ -1,9 +1,11 @@
 // The CUDA executor: a lane is a stream, an edge is an event that the other lane waits for, and all memory
-// that a pass uses is one allocation. The driving thread enqueues the ops in their order.
+// that a pass uses is one allocation. The driving thread enqueues the ops in their order. Runs of ops whose
+// shapes never change are recorded as CUDA graphs in a case's second pass and replayed from then on.
 #pragma once
 
 #include "backend/backend.hpp"
 #include "backend/cuda/exchanges.hpp"
+#include "backend/cuda/graph.hpp"
 #include "backend/cuda/rooms.hpp"
 #include "backend/cuda/run_op.hpp"
 #include "backend/cuda/scratch.hpp"
@@ -13,6 +15,7 @@
 #include "comm/cuda/lane_progress.hpp"
 
 #include <cstdint>
+#include <exception>
 #include <map>
 #include <memory>
 #include <string>
@@ -41,6 +44,12 @@ class CudaExecutor : public Executor {
     std::int64_t peak_bytes() const override { return peak_bytes_; }
 
   private:
+    // Ops of one lane without a wait or a mark between them, counted from the first op of their segment.
+    struct GraphKey {
+        plan::SegmentKind kind;
+        std::int64_t layer, micro_batch, first, count;
+        auto operator<=>(const GraphKey&) const = default;
+    };
     struct Binding {
         std::unique_ptr<OpRunner> runner;
         DeviceBytes inputs;                          // the case's own
@@ -48,12 +57,19 @@ class CudaExecutor : public Executor {
         std::vector<std::int64_t> num_rows;          // per buffer: how many it has room for; weights: all
         std::vector<LanePlace> lanes;
         std::vector<const char*> lane_names;
+        std::map<GraphKey, Graph> graphs;  // empty ones ran once, op by op
     };
 
     void make_binding(Binding& binding);
     void require_room(const plan::Op& op) const;
+    [[noreturn]] void fail(const std::exception& error);
     void find_marked(Range ops);
-    void run(const plan::Op& op, bool marked);
+    std::int64_t end_of_run(std::int64_t begin, Range ops) const;
+    bool may_be_recorded(const plan::Op& op) const;
+    void run(Range ops, bool marked);
+    void enqueue(Range ops);
+    void wait_for_others(const plan::Op& op);
+    void copy_awaited_counts(const plan::Op& op);
     void stage(std::byte* device, Rows host, cudaMemcpyKind kind);
 
     const BackendSetup& setup_;
@@ -63,6 +79,8 @@ class CudaExecutor : public Executor {
     std::unique_ptr<Scratch> scratch_;
     DeviceBytes arena_;
     PinnedBytes staging_;
+    PinnedBytes counts_;  // those that the host waits for, copied behind the op that brings them
+    plan::BufferId in_counts_ = plan::kNoBuffer;  // the buffer that they are of
     Streams compute_{false}, exchange_{true};
     cudaStream_t copies_ = nullptr;
     comm::cuda::DeviceWire wire_;

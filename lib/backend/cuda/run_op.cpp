@@ -22,7 +22,7 @@ OpRunner::OpRunner(const plan::RankPlan& plan, const schedule::Tables& tables, c
       most_tokens_(most_owned_tokens(tables)) {}
 
 struct OpRunner::Visitor {
-    const OpRunner& self;
+    OpRunner& self;
     const plan::Op& current;
     const LanePlace& lane;
 
@@ -66,16 +66,21 @@ struct OpRunner::Visitor {
     }
 
     // Transfers as messages of rows of one buffer.
-    std::vector<comm::Message> messages(Range transfers, plan::BufferId buffer) const {
+    const std::vector<comm::Message>& messages(Range transfers, plan::BufferId buffer,
+                                               std::vector<comm::Message>& list) const {
         const Rows of = rows(buffer);
         const std::int64_t row_bytes = of.num_cols * bytes_of(of.dtype);
-        std::vector<comm::Message> list;
+        list.clear();
         for (std::int64_t i = transfers.begin; i < transfers.end; ++i) {
             const plan::Transfer& transfer = self.plan_.transfers[at(i)];
             list.push_back({lane.number_of(transfer.peer), of.data + transfer.rows.begin * row_bytes,
                             transfer.rows.size() * row_bytes});
         }
         return list;
+    }
+    void exchange(Range sends, plan::BufferId from, Range receives, plan::BufferId to) const {
+        lane.exchange->exchange(messages(sends, from, self.sends_), messages(receives, to, self.receives_),
+                                lane.stream);
     }
     comm::Message message(std::int64_t peer, plan::Slice slice) const {
         const Rows of = rows(slice);
@@ -138,25 +143,24 @@ struct OpRunner::Visitor {
                                part<std::int32_t>(op.counts), scratch().compute_maps());
             return;
         }
-        std::vector<std::int64_t> bounds;
-        if (op.chunks > 0) routing::divide_evenly(self.tables_.block, op.chunks, bounds);
-        device::route(lane.stream, block(bounds), part<std::int32_t>(op.ids), part<float>(op.weights),
+        self.bounds_.clear();
+        if (op.chunks > 0) routing::divide_evenly(self.tables_.block, op.chunks, self.bounds_);
+        device::route(lane.stream, block(self.bounds_), part<std::int32_t>(op.ids), part<float>(op.weights),
                       num_tokens, part<std::int32_t>(op.counts), all<std::int32_t>(op.send_order),
                       all<std::int32_t>(op.sent_slots), scratch().compute_maps());
     }
     void operator()(const plan::ExchangeCounts& op) const {
         const Rows own = rows(op.counts), everyone = rows(op.all_counts);
         const std::int64_t bytes = own.num_rows * own.num_cols * bytes_of(own.dtype);
-        std::vector<comm::Message> sends, receives;
+        self.sends_.clear();
+        self.receives_.clear();
         for (std::int64_t peer = 0; peer < lane.exchange->size(); ++peer) {
-            sends.push_back({peer, own.data, bytes});
-            receives.push_back({peer, everyone.data + peer * bytes, bytes});
+            self.sends_.push_back({peer, own.data, bytes});
+            self.receives_.push_back({peer, everyone.data + peer * bytes, bytes});
         }
-        lane.exchange->exchange(sends, receives, lane.stream);
+        lane.exchange->exchange(self.sends_, self.receives_, lane.stream);
     }
-    void operator()(const plan::AllToAll& op) const {
-        lane.exchange->exchange(messages(op.sends, op.in), messages(op.receives, op.out), lane.stream);
-    }
+    void operator()(const plan::AllToAll& op) const { exchange(op.sends, op.in, op.receives, op.out); }
     void operator()(const plan::MapRows& op) const {
         const device::DeviceReduceMaps reduce{.starts = all<std::int32_t>(op.reduce_starts),
                                               .index = all<std::int32_t>(op.reduce_index),
@@ -180,22 +184,19 @@ struct OpRunner::Visitor {
                          scratch().dispatch_maps());
     }
     void operator()(const plan::PackRows& op) const {
-        const auto ends = numbers(op.ranges);
-        for (std::size_t i = 0; i < ends.size(); i += 2)
-            if (ends[i + 1] > ends[i])
-                device::gather_rows(lane.stream, rows(op.in), all<std::int32_t>(op.index) + ends[i],
-                                    rows(op.out).slice(ends[i], ends[i + 1]));
+        device::gather_ranges(lane.stream, rows(op.in), all<std::int32_t>(op.index), numbers(op.ranges),
+                              rows(op.out));
     }
     void operator()(const plan::ExpertGemm& op) const {
         const auto offsets = numbers(op.offsets);
-        std::vector<device::ExpertShare> experts;
+        self.experts_.clear();
         for (std::int64_t e = op.experts.begin; e < op.experts.end; ++e) {
             const std::size_t i = at(e - op.experts.begin);
-            experts.push_back({weight(op.weight, e).data, {offsets[i], offsets[i + 1]}});
+            self.experts_.push_back({weight(op.weight, e).data, {offsets[i], offsets[i + 1]}});
         }
         const auto kind =
             op.kind == plan::GemmKind::dense ? kernels::GemmKind::dense : kernels::GemmKind::group;
-        scratch().gemms().expert_gemm(lane.stream, rows(op.in), experts, kind, rows(op.out), num_sms());
+        scratch().gemms().expert_gemm(lane.stream, rows(op.in), self.experts_, kind, rows(op.out), num_sms());
     }
     void operator()(const plan::Swiglu& op) const { device::swiglu(lane.stream, rows(op.in), rows(op.out)); }
     void operator()(const plan::LocalReduce& op) const {
@@ -212,16 +213,16 @@ struct OpRunner::Visitor {
                            out);
     }
     void operator()(const plan::ReduceScatter& op) const {
-        lane.exchange->exchange(messages(op.sends, op.in), messages(op.receives, op.scratch), lane.stream);
-        std::vector<Rows> parts;
+        exchange(op.sends, op.in, op.receives, op.scratch);
+        self.parts_.clear();
         const std::int64_t own = op.own_rows.size();
         for (std::int64_t p = 0; p <= op.sends.size(); ++p)
-            parts.push_back(p == op.self ? rows({op.in, op.own_rows})
-                                         : rows({op.scratch, {p * own, (p + 1) * own}}));
-        if (own > 0) device::sum_rows(lane.stream, parts, rows(op.out));
+            self.parts_.push_back(p == op.self ? rows({op.in, op.own_rows})
+                                               : rows({op.scratch, {p * own, (p + 1) * own}}));
+        if (own > 0) device::sum_rows(lane.stream, self.parts_, rows(op.out));
     }
     void operator()(const plan::AllGather& op) const {
-        lane.exchange->exchange(messages(op.sends, op.buffer), messages(op.receives, op.buffer), lane.stream);
+        exchange(op.sends, op.buffer, op.receives, op.buffer);
     }
     void operator()(const plan::Send& op) const {
         const std::array out{message(op.peer, op.rows)};
@@ -233,7 +234,7 @@ struct OpRunner::Visitor {
     }
 };
 
-void OpRunner::run(const plan::Op& op, const LanePlace& lane) const {
+void OpRunner::run(const plan::Op& op, const LanePlace& lane) {
     std::visit(Visitor{*this, op, lane}, op.args);
 }
 

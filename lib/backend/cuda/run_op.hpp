@@ -34,7 +34,7 @@ class OpRunner {
     void place(plan::BufferId id, Rows rows) { storage_[static_cast<std::size_t>(id)] = rows; }
     Rows rows_of(plan::BufferId id) const { return storage_[static_cast<std::size_t>(id)]; }
 
-    void run(const plan::Op& op, const LanePlace& lane) const;
+    void run(const plan::Op& op, const LanePlace& lane);
 
   private:
     struct Visitor;
@@ -47,6 +47,11 @@ class OpRunner {
     std::vector<std::int64_t> weight_index_;  // per buffer: index into weights_, or -1
     kernels::GateArgs gate_;
     std::int64_t most_tokens_;
+    // Lists of the op being enqueued; kept, so that nothing is allocated once warm.
+    std::vector<comm::Message> sends_, receives_;
+    std::vector<kernels::device::ExpertShare> experts_;
+    std::vector<std::int64_t> bounds_;
+    std::vector<Rows> parts_;
 };
 
 }  // namespace eps::backend::cuda

@@ -6,7 +6,6 @@
 // - arrived, at the receiver: up to this batch all is there. Written by the sender's lane after its copies.
 // Where a message lands the receiver's host tells the sender's through a mailbox, ahead of time.
 #include "base/range.hpp"
-#include "comm/back_off.hpp"
 #include "comm/collectives.hpp"
 #include "comm/cuda/call.hpp"
 #include "comm/cuda/copy_streams.hpp"
@@ -23,6 +22,7 @@
 #include <vector>
 
 #include <fmt/core.h>
+#include <sched.h>
 
 namespace eps::comm::cuda {
 namespace {
@@ -59,8 +59,11 @@ class CopyEngineExchange final : public DeviceExchange {
         check_messages(receives, size_);
         lane_ = stream;
         begin_batches(sends, receives);
+        on_lane_ = CopyStreams::stay_on_lane(sent_bytes_);
         for (Peer& peer : peers_)
             if (peer.receives) words_.write(peer.credit_there, peer.batch_in);
+        for (Peer& peer : peers_)
+            if (peer.sends && on_lane_) words_.wait(peer.credit, peer.batch_out);
         words_.enqueue(lane_);
         copies_.begin(lane_, num_sent_to_, sent_bytes_);
         send_all();
@@ -118,10 +121,9 @@ class CopyEngineExchange final : public DeviceExchange {
             posts_.push_back({message.peer, {place.offset, message.bytes, place.window, 0}});
         }
         sends_.clear();
-        for (const Message& message : sends)
-            if (travels(message)) sends_.push_back(message);
-        std::ranges::stable_sort(
-            sends_, {}, [&](const Message& message) { return (message.peer - rank_ + size_) % size_; });
+        for (std::int64_t i = 1; i < size_; ++i)
+            for (const Message& message : sends)
+                if (message.bytes > 0 && message.peer == (rank_ + i) % size_) sends_.push_back(message);
 
         for (Peer& peer : peers_) peer.sends = peer.receives = false;
         num_sent_to_ = sent_bytes_ = 0;
@@ -141,25 +143,19 @@ class CopyEngineExchange final : public DeviceExchange {
 
     // Tells where messages land and enqueues what is to be sent, until both are done.
     void send_all() {
-        BackOff back_off;
         std::size_t posted = 0, sent = 0;
-        while (posted < posts_.size() || sent < sends_.size()) {
-            bool moved = false;
+        for (;;) {
             for (; posted < posts_.size() && mailboxes_.post(posts_[posted].peer, posts_[posted].landing);
-                 ++posted)
-                moved = true;
+                 ++posted) {
+            }
             for (; sent < sends_.size(); ++sent) {
                 const auto landing = mailboxes_.take(sends_[sent].peer);
                 if (!landing) break;
                 send(sends_[sent], *landing);
-                moved = true;
             }
-            if (moved) {
-                back_off.restart();
-            } else {
-                if (look_) look_();
-                back_off.pause();
-            }
+            if (posted == posts_.size() && sent == sends_.size()) break;
+            if (look_) look_();
+            sched_yield();  // never sleeps: a peer's host is microseconds away, a sleep's end tens of them
         }
     }
 
@@ -175,8 +171,10 @@ class CopyEngineExchange final : public DeviceExchange {
                                     rank_, peer.batch_out, message.peer, landing.batch));
         std::byte* there = windows_.address(peer.world_rank, {landing.window, landing.offset});
         copies_.split(message.bytes, [&](Range part, CUstream_st* stream) {
-            words_.wait(peer.credit, landing.batch);
-            words_.enqueue(stream);
+            if (!on_lane_) {
+                words_.wait(peer.credit, landing.batch);
+                words_.enqueue(stream);
+            }
             copy(there + part.begin, message.data + part.begin, part.size(), stream);
         });
     }
@@ -193,6 +191,7 @@ class CopyEngineExchange final : public DeviceExchange {
     std::vector<Post> posts_;
     std::vector<Message> sends_;
     std::int64_t num_sent_to_ = 0, sent_bytes_ = 0;
+    bool on_lane_ = false;  // the copies; credits of all receivers are waited for at once, in one call
 };
 
 }  // namespace

@@ -21,12 +21,11 @@ CopyStreams::~CopyStreams() {
 }
 
 void CopyStreams::begin(CUstream_st* lane, std::int64_t num_peers, std::int64_t bytes) {
-    constexpr std::int64_t kFewBytes = 32'000'000;  // up to here more streams cost more than they bring
     lane_ = lane;
     turn_ = 0;
     num_used_ = 0;
     num_parts_ = 1;
-    if (bytes < kFewBytes) return;
+    if (stay_on_lane(bytes)) return;
     num_parts_ = std::max<std::int64_t>(1, kMost / num_peers);
     num_used_ = std::min(kMost, num_parts_ * num_peers);
     check(cudaEventRecord(begin_, lane_), "cudaEventRecord");

@@ -20,8 +20,10 @@ class CopyStreams {
     CopyStreams(const CopyStreams&) = delete;
     CopyStreams& operator=(const CopyStreams&) = delete;
 
-    /// The copies that follow begin after what is on `lane` now. So many bytes to so many peers: a few go on
-    /// the lane itself.
+    /// Whether so few bytes go on the lane itself: more streams would cost more than they bring.
+    static bool stay_on_lane(std::int64_t bytes) { return bytes < 32'000'000; }
+
+    /// The copies that follow begin after what is on `lane` now. So many bytes to so many peers.
     void begin(CUstream_st* lane, std::int64_t num_peers, std::int64_t bytes);
 
     /// Calls `copy(part, stream)` for the parts of a message, each with the stream for it.

@@ -1,8 +1,10 @@
 #include "comm/cuda/lane_progress.hpp"
 
 #include "base/range.hpp"
-#include "comm/back_off.hpp"
 #include "comm/cuda/call.hpp"
+
+#include <fmt/core.h>
+#include <sched.h>
 
 namespace eps::comm::cuda {
 
@@ -20,8 +22,8 @@ void LaneProgress::enqueued(std::int64_t lane_idx, CUevent_st* done) {
 }
 
 void LaneProgress::tell(std::int64_t lane_idx, Lane& lane) {
-    if (lane.told || lane.ops.empty()) return;
-    const Op& op = lane.ops.front();
+    if (lane.told || lane.idle()) return;
+    const Op& op = lane.ops[lane.first];
     board_->begin_op(lane_idx, op.lane_name, op.kind, op.id, op.waits);
     lane.told = true;
 }
@@ -29,40 +31,53 @@ void LaneProgress::tell(std::int64_t lane_idx, Lane& lane) {
 void LaneProgress::end_first(std::int64_t lane_idx, Lane& lane) {
     if (lane.told) board_->end_op(lane_idx);
     lane.told = false;
-    lane.ops.pop_front();
+    if (++lane.first < lane.ops.size()) return;
+    lane.ops.clear();
+    lane.first = 0;
 }
 
-void LaneProgress::look() {
+bool LaneProgress::look() {
     constexpr std::int64_t kApartNs = 1'000'000;
     const std::int64_t now_ns = steady_now_ns();
-    if (now_ns - looked_ns_ < kApartNs) return;
+    if (now_ns - looked_ns_ < kApartNs) return false;
     looked_ns_ = now_ns;
     for (std::size_t i = 0; i < lanes_.size(); ++i) {
         Lane& lane = lanes_[i];
         const auto lane_idx = static_cast<std::int64_t>(i);
-        while (!lane.ops.empty() && lane.ops.front().done != nullptr &&
-               cudaEventQuery(lane.ops.front().done) != cudaErrorNotReady)
+        while (!lane.idle() && lane.ops[lane.first].done != nullptr &&
+               cudaEventQuery(lane.ops[lane.first].done) != cudaErrorNotReady)
             end_first(lane_idx, lane);
         tell(lane_idx, lane);
     }
+    return true;
 }
 
-void LaneProgress::wait(CUevent_st* event) {
-    BackOff back_off;
+void LaneProgress::wait(CUevent_st* event, const std::function<void()>& check) {
     for (;;) {
         const cudaError_t state = cudaEventQuery(event);
         if (state != cudaErrorNotReady) {
-            check(state, "the work before an event");
+            cuda::check(state, "the work before an event");
             return;
         }
-        look();
-        back_off.pause();
+        if (look() && check) check();
+        sched_yield();
     }
+}
+
+std::string LaneProgress::under_way() const {
+    std::string text;
+    for (const Lane& lane : lanes_) {
+        if (lane.idle()) continue;
+        const Op& op = lane.ops[lane.first];
+        text +=
+            fmt::format("{}op {} {} on lane {}", text.empty() ? "" : " and ", op.id, op.kind, op.lane_name);
+    }
+    return text.empty() ? "no op" : text;
 }
 
 void LaneProgress::forget() {
     for (std::size_t i = 0; i < lanes_.size(); ++i)
-        while (!lanes_[i].ops.empty()) end_first(static_cast<std::int64_t>(i), lanes_[i]);
+        while (!lanes_[i].idle()) end_first(static_cast<std::int64_t>(i), lanes_[i]);
 }
 
 }  // namespace eps::comm::cuda

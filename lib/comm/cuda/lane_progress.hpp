@@ -4,8 +4,10 @@
 
 #include "comm/progress.hpp"
 
+#include <cstddef>
 #include <cstdint>
-#include <deque>
+#include <functional>
+#include <string>
 #include <vector>
 
 struct CUevent_st;
@@ -27,11 +29,16 @@ class LaneProgress {
     /// be done, by wait() or in forget().
     void enqueued(std::int64_t lane, CUevent_st* done);
 
-    /// Tells the board which op each lane is at. At most once a millisecond, otherwise it does nothing.
-    void look();
+    /// Tells the board which op each lane is at. At most once a millisecond, otherwise it does nothing and
+    /// returns false.
+    bool look();
 
-    /// Returns when the event has passed; leaves the core to others. Error internal when the GPU failed.
-    void wait(CUevent_st* event);
+    /// Returns when the event has passed, at once: it yields the core, but never sleeps. Calls `check`, which
+    /// may throw, whenever it looks. Error internal when the GPU failed.
+    void wait(CUevent_st* event, const std::function<void()>& check = {});
+
+    /// The ops that the lanes are at, for messages: "op 12 all_to_all on lane dispatch and ...".
+    std::string under_way() const;
 
     /// All lanes are idle: between passes.
     void forget();
@@ -45,8 +52,10 @@ class LaneProgress {
         CUevent_st* done = nullptr;  // null: the host is at it
     };
     struct Lane {
-        std::deque<Op> ops;  // not seen to be done, in order
-        bool told = false;   // the first one is on the board
+        std::vector<Op> ops;    // of the pass, in order
+        std::size_t first = 0;  // not seen to be done
+        bool told = false;      // the first one is on the board
+        bool idle() const { return first == ops.size(); }
     };
     void tell(std::int64_t lane_idx, Lane& lane);
     void end_first(std::int64_t lane_idx, Lane& lane);

@@ -1,7 +1,6 @@
 // Exchange over NCCL. The communicator never blocks the host: whoever waits for it polls, so that an error
 // ends the wait.
 #include "base/range.hpp"
-#include "comm/back_off.hpp"
 #include "comm/collectives.hpp"
 #include "comm/cuda/call.hpp"
 #include "comm/cuda/device_exchange.hpp"
@@ -18,6 +17,7 @@
 
 #include <fmt/core.h>
 #include <nccl.h>
+#include <sched.h>
 
 namespace eps::comm::cuda {
 namespace {
@@ -128,10 +128,9 @@ class NcclExchange final : public DeviceExchange {
     /// Until what was begun has taken its place on the stream: it is `result`, if that is final. Connections
     /// to peers are made by the first exchange with them.
     void settle(ncclResult_t result, const char* call) {
-        BackOff back_off;
         while (result == ncclInProgress) {
             if (look_) look_();
-            back_off.pause();
+            sched_yield();
             require(ncclCommGetAsyncError(communicator_, &result), "ncclCommGetAsyncError");
         }
         if (result != ncclSuccess) fail(result, call);

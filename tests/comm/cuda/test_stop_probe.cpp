@@ -3,6 +3,7 @@
 #include "base/error.hpp"
 #include "comm/cuda/lane_progress.hpp"
 #include "comm/cuda/windows.hpp"
+#include "comm/host_processes.hpp"
 #include "comm/watchdog.hpp"
 #include "tests/catch.hpp"
 #include "tests/comm/cuda/device_memory.hpp"
@@ -18,7 +19,8 @@
 namespace eps::comm::cuda {
 namespace {
 
-// The environment says what happens: EPS_PROBE_HANG=RANK, EPS_PROBE_SHORT=RANK, EPS_PROBE_TIMEOUT_S=SECONDS.
+// The environment says what happens: EPS_PROBE_HANG=RANK, EPS_PROBE_SHORT=RANK, EPS_PROBE_TIMEOUT_S=SECONDS,
+// EPS_PROBE_TRANSPORT=nccl.
 std::string setting(const char* name, const char* otherwise) {
     const char* value = std::getenv(name);
     return value != nullptr ? value : otherwise;
@@ -44,6 +46,8 @@ TEST_CASE("probe: ranks exchange device memory until somebody stops them", "[.st
     options.rank = all.rank();
     options.host = world.hosts()[at(all.rank())];
     options.op_timeout_s = std::stod(setting("EPS_PROBE_TIMEOUT_S", "100"));
+    const HostProcesses processes(all);
+    options.ended_rank = [&] { return processes.ended(); };
     options.abort_run = [&](int status) { all.abort(status); };
     const Watchdog watchdog(board, options);
 
@@ -51,7 +55,8 @@ TEST_CASE("probe: ranks exchange device memory until somebody stops them", "[.st
     const DeviceMemory memory(2 * kBytes * all.size());
     Windows windows(all);
     windows.add(memory.data(), memory.bytes());
-    const auto exchange = copy_engine_exchange(all, windows);
+    const bool by_nccl = setting("EPS_PROBE_TRANSPORT", "copy_engine") == "nccl";
+    const auto exchange = by_nccl ? nccl_exchange(all, 0) : copy_engine_exchange(all, windows);
     LaneProgress progress(&board);
     exchange->while_waiting([&] { progress.look(); });
     Lane compute, dispatch;
@@ -79,11 +84,12 @@ TEST_CASE("probe: ranks exchange device memory until somebody stops them", "[.st
             exchange->exchange(sends, receives, dispatch.stream);
             require(cudaEventRecord(dispatch.done, dispatch.stream));
             progress.enqueued(1, dispatch.done);
-            progress.wait(dispatch.done);
+            progress.wait(dispatch.done, [&] { exchange->check(); });
             progress.forget();
         }
     } catch (const Error& error) {
-        std::fprintf(stderr, "eps-bench: %s\n", error.what());
+        std::fprintf(stderr, "eps-bench: rank %s: %s; under way: %s\n", me.c_str(), error.what(),
+                     progress.under_way().c_str());
         all.abort(static_cast<int>(error.status()));
     }
 }
