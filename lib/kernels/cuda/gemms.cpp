@@ -1,10 +1,8 @@
 #include "kernels/cuda/gemms.hpp"
 
-#include "kernels/cuda/group_gemm.hpp"
 #include "kernels/require.hpp"
 
 #include <algorithm>
-#include <vector>
 
 #include <cuda_runtime.h>
 #include <fmt/format.h>
@@ -81,24 +79,26 @@ void Gemms::expert_gemm(Stream stream, Rows in, std::span<const ExpertShare> exp
 void Gemms::group_gemm(Stream stream, const Rows& in, std::span<const ExpertShare> experts, const Rows& out,
                        int num_sms) {
     require(in.dtype == out.dtype, "expert_gemm", "one dtype", in, out);
-    std::vector<GroupProblem> list;
+    list_.clear();
     for (const ExpertShare& expert : experts) {
         require(expert.rows.begin >= 0 && expert.rows.end <= std::min(in.num_rows, out.num_rows),
                 "expert_gemm", "an expert's rows lie in both", in, out);
         if (expert.rows.size() == 0) continue;
-        list.push_back({expert.weight, expert.rows.begin, static_cast<std::int32_t>(expert.rows.size())});
+        list_.push_back({expert.weight, expert.rows.begin, static_cast<std::int32_t>(expert.rows.size())});
     }
-    if (list.empty()) return;
-    const std::int64_t num_experts = std::ssize(list);
+    if (list_.empty()) return;
+    const std::int64_t num_experts = std::ssize(list_);
     if (num_experts > most_experts_)
         throw Error(Exit::internal,
                     fmt::format("expert_gemm: {} experts, workspace for {}", num_experts, most_experts_));
 
     const GroupProblems problems = place_group_problems(lists_, most_experts_);
-    write_group_problems(stream, in, list, out, problems);
-    instance_for(list, in.num_cols)
-        .run(stream, problems, static_cast<int>(num_experts), num_sms > 0 ? num_sms : device_sms_,
-             workspace_);
+    write_group_problems(stream, in, list_, out, problems);
+    const PreparedKey key{&instance_for(list_, in.num_cols), static_cast<int>(num_experts),
+                          num_sms > 0 ? num_sms : device_sms_};
+    std::shared_ptr<void>& prepared = prepared_[key];
+    if (!prepared) prepared = key.gemm->prepare(problems, key.num_experts, key.num_sms, workspace_);
+    key.gemm->launch(stream, prepared.get());
 }
 
 std::string Gemms::describe() {

@@ -3,12 +3,16 @@
 
 #include "base/range.hpp"
 #include "kernels/cuda/dense_gemm.hpp"
+#include "kernels/cuda/group_gemm.hpp"
 #include "kernels/cuda/kernels.hpp"
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace eps::kernels::device {
 
@@ -46,11 +50,21 @@ class Gemms {
     void group_gemm(Stream stream, const Rows& in, std::span<const ExpertShare> experts, const Rows& out,
                     int num_sms);
 
+    // A grouped product is prepared once for each number of experts: on the host that takes longer than its
+    // launch.
+    struct PreparedKey {
+        const GroupGemm* gemm;
+        int num_experts, num_sms;
+        auto operator<=>(const PreparedKey&) const = default;
+    };
+
     DenseGemm dense_;
     std::byte* workspace_;  // of a product
     std::byte* lists_;      // of a grouped one
     std::int64_t most_experts_;
     int device_sms_;
+    std::map<PreparedKey, std::shared_ptr<void>> prepared_;
+    std::vector<GroupProblem> list_;  // of the product being enqueued
 };
 
 }  // namespace eps::kernels::device

@@ -6,6 +6,7 @@
 #include "kernels/cuda/group_gemm.hpp"
 
 #include <algorithm>
+#include <memory>
 #include <string>
 
 #include <cutlass/cutlass.h>
@@ -81,15 +82,18 @@ struct GroupGemmOf {
         return Gemm::get_workspace_size(arguments({}, 0, num_sms));
     }
 
-    static void run(Stream stream, const GroupProblems& problems, int num_experts, int num_sms,
-                    void* workspace) {
-        const typename Gemm::Arguments args = arguments(problems, num_experts, num_sms);
-        Gemm gemm;
-        require(gemm.initialize(args, workspace, stream), "initialize");
-        require(gemm.run(stream), "launch");
+    static std::shared_ptr<void> prepare(const GroupProblems& problems, int num_experts, int num_sms,
+                                         void* workspace) {
+        auto gemm = std::make_shared<Gemm>();
+        require(gemm->initialize(arguments(problems, num_experts, num_sms), workspace), "initialize");
+        return gemm;
     }
 
-    static constexpr GroupGemm kInterface{workspace_bytes, run};
+    static void launch(Stream stream, void* prepared) {
+        require(static_cast<Gemm*>(prepared)->run(stream), "launch");
+    }
+
+    static constexpr GroupGemm kInterface{workspace_bytes, prepare, launch};
 };
 
 }  // namespace eps::kernels::device

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 
 namespace eps::kernels::device {
@@ -40,7 +41,11 @@ void write_group_problems(Stream stream, const Rows& in, std::span<const GroupPr
 /// One tile shape. bf16 in and out, f32 sums; rows are whole vectors of 16 bytes.
 struct GroupGemm {
     std::size_t (*workspace_bytes)(int num_sms);
-    void (*run)(Stream stream, const GroupProblems& problems, int num_experts, int num_sms, void* workspace);
+    /// What the host has to do for a launch, once for so many experts whose lists lie in `problems`: whatever
+    /// they hold then.
+    std::shared_ptr<void> (*prepare)(const GroupProblems& problems, int num_experts, int num_sms,
+                                     void* workspace);
+    void (*launch)(Stream stream, void* prepared);
 };
 
 const GroupGemm& group_gemm_row_pairs();     // 128 x 192, ping-pong: two row tiles share a weight's

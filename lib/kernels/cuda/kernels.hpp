@@ -20,11 +20,17 @@ using Stream = CUstream_st*;
 
 /// Parts that one sum_rows takes.
 inline constexpr std::int64_t kMostParts = 16;
+/// Ranges that one launch of gather_ranges takes.
+inline constexpr std::int64_t kMostRanges = 128;
 /// Experts that gate_choice takes: each lane of a warp holds its share in registers.
 inline constexpr std::int64_t kMostExperts = 512;
 
 /// out[i] = in[index[i]]: embedding rows and packed rows alike.
 void gather_rows(Stream stream, Rows in, const std::int32_t* index, Rows out);
+
+/// The same for the rows i of `ranges` alone, pairs of begin and end.
+void gather_ranges(Stream stream, Rows in, const std::int32_t* index, std::span<const std::int64_t> ranges,
+                   Rows out);
 
 void rms_norm(Stream stream, Rows in, Rows weight, double eps, Rows out);
 

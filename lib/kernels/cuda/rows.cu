@@ -15,6 +15,27 @@ __global__ void gather_kernel(View<T> in, const std::int32_t* index, std::int64_
         *reinterpret_cast<Vector<T, V>*>(to + col) = *reinterpret_cast<const Vector<T, V>*>(from + col);
 }
 
+// Rows that are gathered, range after range: block i has the row whose number among them is i.
+struct GatheredRanges {
+    int num = 0;
+    std::int32_t before[kMostRanges];  // rows of the ranges before
+    std::int32_t begin[kMostRanges];
+};
+
+template <typename T, int V>
+__global__ void gather_ranges_kernel(View<T> in, const std::int32_t* index,
+                                     const __grid_constant__ GatheredRanges ranges, std::int64_t width,
+                                     View<T> out) {
+    const int block = static_cast<int>(blockIdx.x);
+    int range = 0;
+    while (range + 1 < ranges.num && ranges.before[range + 1] <= block) ++range;
+    const std::int64_t row = ranges.begin[range] + block - ranges.before[range];
+    const T* from = in.row(index[row]);
+    T* to = out.row(row);
+    for (std::int64_t col = threadIdx.x * V; col < width; col += blockDim.x * V)
+        *reinterpret_cast<Vector<T, V>*>(to + col) = *reinterpret_cast<const Vector<T, V>*>(from + col);
+}
+
 template <typename T, int V>
 __global__ void bias_kernel(const T* bias, std::int64_t width, View<T> x) {
     T* row = x.row(blockIdx.x);
@@ -78,6 +99,31 @@ void gather_rows(Stream stream, Rows in, const std::int32_t* index, Rows out) {
         },
         in, out);
     check_launch("gather_rows");
+}
+
+void gather_ranges(Stream stream, Rows in, const std::int32_t* index, std::span<const std::int64_t> ranges,
+                   Rows out) {
+    std::size_t next = 0;
+    while (next < ranges.size()) {
+        GatheredRanges part;
+        std::int64_t num_rows = 0;
+        for (; next < ranges.size() && part.num < kMostRanges; next += 2) {
+            if (ranges[next + 1] <= ranges[next]) continue;
+            part.before[part.num] = static_cast<std::int32_t>(num_rows);
+            part.begin[part.num] = static_cast<std::int32_t>(ranges[next]);
+            ++part.num;
+            num_rows += ranges[next + 1] - ranges[next];
+        }
+        if (num_rows == 0) continue;
+        with_vectors(
+            [&]<typename T, int V>() {
+                gather_ranges_kernel<T, V>
+                    <<<grid_of(num_rows), threads_for_row(out.num_cols, V), 0, stream>>>(
+                        view<T>(in), index, part, out.num_cols, view<T>(out));
+            },
+            in, out);
+        check_launch("gather_ranges");
+    }
 }
 
 void add_bias(Stream stream, Rows bias, Rows x) {

@@ -223,7 +223,7 @@ TEST_CASE("all tiles of GroupGemm give the same bits") {
         const DeviceBytes workspace(static_cast<std::int64_t>(gemm->workspace_bytes(num_sms)));
         const DeviceRows out(DType::bf16, 700, n, 3);
         device::write_group_problems(nullptr, in, list, out, problems);
-        gemm->run(nullptr, problems, 3, num_sms, workspace.get());
+        gemm->launch(nullptr, gemm->prepare(problems, 3, num_sms, workspace.get()).get());
         if (!expected) expected = out.host();
         CHECK(out.host() == *expected);
     }

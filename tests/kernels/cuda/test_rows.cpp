@@ -60,6 +60,35 @@ TEST_CASE("gather_rows moves bits") {
     });
 }
 
+TEST_CASE("gather_ranges moves the rows of its ranges and no others") {
+    // More ranges than one launch takes, some of them empty.
+    const std::int64_t num_ranges = device::kMostRanges + 3, num_rows = 3 * num_ranges;
+    std::vector<std::int64_t> ranges;
+    for (std::int64_t i = 0; i < num_ranges; ++i) {
+        ranges.push_back(3 * i);
+        ranges.push_back(3 * i + i % 3);
+    }
+    std::vector<std::int32_t> index;
+    for (std::int64_t i = 0; i < num_rows; ++i) index.push_back(static_cast<std::int32_t>((7 * i) % 20));
+    for_shapes([&](DType dtype, Shape shape) {
+        const Matrix in = Matrix::normal(dtype, 20, shape.cols, 1, shape.gap);
+        const Matrix before = Matrix::normal(dtype, num_rows, shape.cols, 2, shape.gap);
+        const Matrix all(dtype, num_rows, shape.cols, shape.gap);
+        twin.pack_rows(in, index, all, 1);
+        const DeviceMatrix from(in), to(before);
+        const DeviceArray<std::int32_t> order(index);
+        device::gather_ranges(nullptr, from, order.get(), ranges, to);
+        const Matrix found = to.host();
+        std::int64_t num_wrong = 0;
+        for (std::int64_t row = 0; row < num_rows; ++row)
+            for (std::int64_t col = 0; col < shape.cols; ++col) {
+                const bool in_range = row % 3 < (row / 3) % 3;
+                num_wrong += found.at(row, col) != (in_range ? all : before).at(row, col);
+            }
+        CHECK(num_wrong == 0);
+    });
+}
+
 TEST_CASE("rms_norm is its twin's") {
     for_shapes([](DType dtype, Shape shape) {
         const Matrix in = Matrix::normal(dtype, shape.rows, shape.cols, 1, shape.gap);
