@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Builds (or takes a program built elsewhere), tests and measures the CUDA backend on this machine's GPUs.
 # Usage: scripts/test_gpu.sh [GPUS] [PART...]
-#   parts that test:    kernels exchange cases odd
+#   parts that test:    kernels exchange cases odd sanitize (memcheck and racecheck on 1 and 2 ranks)
 #   parts that measure: moe model tables benches     (figures: all four; without a part: everything)
 # What a measuring part runs, with 16384 tokens a GPU unless said:
 #   moe      configs/gpu-moe.json at 16384 and 4096 tokens, gpu-wire.json, gpu-attention.json by sequence length,
 #            a timeline of gpu-lengths.json
 #   model    configs/gpu-model.json: DeepSeek-V2 by sequence length, 15 layers a GPU (all 60 on 4)
 #   tables   configs/gpu-lengths.json by sequence length, gpu-experts.json by rows an expert, gpu-strategies.json
-#   benches  kernels beside a copy of memory, products and attention, exchanges
+#   benches  kernels beside a copy of memory, products and attention, exchanges, submission
 # Each part ends within 9 minutes on 4 GPUs; all that measure take 12.
 # EPS_GPU_BUILD: folder of a finished build; otherwise build/cuda is built, with EPS_DEPS_DIR's headers where it is set.
 # EPS_GPU_RANKS: more ranks than GPUs are tried with --share-devices (default: GPUS).
@@ -21,9 +21,9 @@ shift || true
 parts=()
 for part in "${@:-all}"; do
     case $part in
-        all) parts+=(kernels exchange cases odd moe model tables benches) ;;
+        all) parts+=(kernels exchange cases odd sanitize moe model tables benches) ;;
         figures) parts+=(moe model tables benches) ;;
-        kernels | exchange | cases | odd | moe | model | tables | benches) parts+=("$part") ;;
+        kernels | exchange | cases | odd | sanitize | moe | model | tables | benches) parts+=("$part") ;;
         *) echo "test_gpu: no part '$part': see the head of scripts/test_gpu.sh" >&2; exit 2 ;;
     esac
 done
@@ -113,6 +113,19 @@ odd() {
     done
 }
 
+# compute-sanitizer over every kind of op, exchanges by copy engines (the tool does not follow NCCL between processes).
+sanitize() {
+    local n tool sanitizer
+    sanitizer=$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)
+    for tool in memcheck racecheck; do
+        for ((n = 1; n <= (ranks < 2 ? ranks : 2); ++n)); do
+            OMP_WAIT_POLICY=passive run "$n" "$sanitizer" --tool "$tool" --error-exitcode 9 \
+                "$bench" --config tests/data/gpu-sanitize.json "${share[@]}" --overwrite \
+                --report "$out/sanitize-$tool-$n.json"
+        done
+    done
+}
+
 moe() {
     measure gpu-moe moe-16384 --batch $((16 * ranks))
     measure gpu-moe moe-4096 --batch $((4 * ranks))
@@ -146,6 +159,7 @@ benches() {
     table kernels "$build/bench_kernels_cuda"
     table gemms "$build/bench_gemms" 0.3
     table exchanges mpirun -n "$ranks" "$build/bench_device_exchange"
+    table submission mpirun -n "$ranks" "$build/bench_submission"
 }
 
 verdicts=()
