@@ -51,7 +51,7 @@ run() { local n=$1; shift; try mpirun -n "$n" "$@"; }
 measure() {
     local config=$1 name=$2 begin=$SECONDS
     shift 2
-    run "$ranks" "$bench" --config "configs/$config.json" "${share[@]}" --overwrite --report "$out/$name.json" "$@"
+    run "$ranks" "$bench" --config "configs/$config.json" --name "gpu-$name" "${share[@]}" --overwrite --report "$out/$name.json" "$@"
     echo "test_gpu: $name took $((SECONDS - begin)) s"
 }
 

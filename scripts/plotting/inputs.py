@@ -40,6 +40,8 @@ class Case:
     phases: list[Phase]
     ranks: int
     modelled: bool
+    joules: float | None  # per 1000 tokens, all devices; None: not metered
+    megahertz: float | None
     label: str = ""  # set when all cases are known
 
 
@@ -117,6 +119,10 @@ def read_phase(node):
     )
 
 
+def read_optional(metrics, name):
+    return metrics[name]["value"].number_or_none() if name in metrics.of(dict) else None
+
+
 def read_case(node, report):
     params = dict(node["params"].of(dict))
     params["dtype"] = node["dtype"].of(str)
@@ -137,6 +143,8 @@ def read_case(node, report):
         phases=[read_phase(phase) for phase in node["phases"]],
         ranks=len(node["per_rank"].of(list)),
         modelled="MODELLED" in node["flags"].of(list),
+        joules=read_optional(node["metrics"], "joules_per_1000_tokens"),
+        megahertz=read_optional(node["metrics"], "device_clock"),
     )
 
 
