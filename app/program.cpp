@@ -184,9 +184,10 @@ class Program {
         if (times_) report_.environment.calibration = times_->used();
         open_outputs();
         std::unique_ptr<Validation> validation;
+        const std::int64_t fewest_cpus = -comm::max_over_ranks(*launch_.world, -std::ssize(cpus_));
         agree(*launch_.world, [&] {
             validation = std::make_unique<Validation>(config_, *prompts_, *source_, launch_,
-                                                      static_cast<int>(cpus_.size()));
+                                                      static_cast<int>(fewest_cpus));
         });
         for (const CaseGroup& group : groups) {
             for (LiveCase* live : group) live->result = describe_case(config_, live->config, launch_);

@@ -21,7 +21,9 @@ using backend::Tensor;
 
 namespace {
 
-constexpr double kSpotFlops = 2e9;            // of a case's spot checks: about a second
+// Of a case's spot checks, about a second; cases that enter their layers with the same bits share them.
+constexpr double kSpotFlopsOfAThread = 1e9;
+constexpr int kFewestSpotThreads = 2, kMostSpotThreads = 8;
 constexpr std::int64_t kMostCompared = 1024;  // output rows that spot-checked cases are compared by
 
 validate::Scope to_validate(schedule::Scope scope) {
@@ -161,7 +163,10 @@ OutputHash hash_outputs(const LiveCase& live, backend::Executor& executor) {
 
 Validation::Proof::Proof(const config::RunConfig& config, const checkpoint::WeightSource& source, DType dtype,
                          int threads, const validate::PassWork& work)
-    : weights(source, dtype, threads), reference(config.model, weights), pass_check(reference, work) {}
+    : weights(source, dtype, threads),
+      reference(config.model, weights),
+      pass_check(reference, work),
+      spots(reference, work.scope) {}
 
 Validation::Validation(const config::RunConfig& config, const backend::Prompts& prompts,
                        const checkpoint::WeightSource& source, const Launch& launch, int threads)
@@ -175,7 +180,9 @@ Validation::Validation(const config::RunConfig& config, const backend::Prompts& 
       layers_(validate::layers_of(config.model, scope_)),
       dump_pending_(config.dump_path.has_value()) {
     if (kind_ == validate::Kind::spot)
-        samples_ = validate::choose_spot_samples(config.model, scope_, prompts.batch.starts, kSpotFlops);
+        samples_ = validate::choose_spot_samples(
+            config.model, scope_, prompts.batch.starts,
+            kSpotFlopsOfAThread * std::clamp(threads, kFewestSpotThreads, kMostSpotThreads));
     work_.scope = scope_;
     work_.starts = prompts.batch.starts;
     if (!launch.speaks() || kind_ == validate::Kind::spot) return;
@@ -275,7 +282,7 @@ validate::CheckResult Validation::check_samples(const backend::Gathered& gathere
     const DType dtype = asked.dtype;
     const model::ModelSpec& spec = config_.model;
     const validate::Tolerance tolerance = tolerance_for(asked);
-    const validate::Reference& reference = proof_of(dtype).reference;
+    Proof& proof = proof_of(dtype);
     std::vector<validate::SpotCapture> captures;
     for (const validate::SpotSample& sample : samples_) {
         const Range sequence = prompts_.batch.tokens_of(sample.sequence);
@@ -298,12 +305,11 @@ validate::CheckResult Validation::check_samples(const backend::Gathered& gathere
         }
         captures.push_back(std::move(capture));
     }
-    std::vector<validate::CheckResult> parts = {
-        validate::check_spots(reference, scope_, tolerance, captures)};
+    std::vector<validate::CheckResult> parts = {validate::check_spots(proof.spots, tolerance, captures)};
     if (scope_ == validate::Scope::model) {
         const std::int64_t last = prompts_.batch.tokens_of(0).end - 1;
         parts.push_back(validate::spot_logits(
-            reference, tolerance,
+            proof.reference, tolerance,
             gathered.floats(Tensor::hidden, layers_.back(), {last, last + 1}, spec.hidden_size),
             gathered.floats(Tensor::logits, -1, {0, 1}, spec.vocab_size)));
     }

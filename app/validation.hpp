@@ -20,7 +20,8 @@ namespace eps {
 
 class Validation {
   public:
-    /// All outlive it. `threads`: that rank 0 may compute with while the others wait.
+    /// All outlive it. `threads`: that rank 0 may compute with while the others wait; the same number on all
+    /// ranks.
     Validation(const config::RunConfig& config, const backend::Prompts& prompts,
                const checkpoint::WeightSource& source, const Launch& launch, int threads);
 
@@ -37,6 +38,7 @@ class Validation {
         validate::Weights weights;
         validate::Reference reference;
         validate::PassCheck pass_check;
+        validate::SpotResults spots;
     };
     // What later cases are compared with; rank 0 only.
     struct Outputs {

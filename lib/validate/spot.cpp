@@ -60,6 +60,18 @@ std::vector<std::int64_t> layers_in_order_of_interest(const model::ModelSpec& sp
     return layers;
 }
 
+// The last position of `sample`'s sequence, of `length` tokens, whose spot check takes at most `max_flops`;
+// not before the sample's own.
+std::int64_t far_position(const model::ModelSpec& spec, Scope scope, SpotSample sample, std::int64_t length,
+                          double max_flops) {
+    const double first = spot_flops(spec, scope, sample);
+    ++sample.position;
+    const double a_row = spot_flops(spec, scope, sample) - first;
+    const auto more = static_cast<double>(length - sample.position);
+    const double affordable = a_row > 0 ? std::clamp((max_flops - first) / a_row, 0.0, more) : more;
+    return sample.position - 1 + static_cast<std::int64_t>(affordable);
+}
+
 }  // namespace
 
 double spot_flops(const model::ModelSpec& spec, Scope scope, const SpotSample& sample) {
@@ -105,8 +117,9 @@ std::vector<SpotSample> choose_spot_samples(const model::ModelSpec& spec, Scope 
             starts[static_cast<std::size_t>(sequence) + 1] - starts[static_cast<std::size_t>(sequence)];
         if (length == 0) continue;
         const bool near_start = (pair + round) % 2 == 0;
-        const SpotSample sample{layers[static_cast<std::size_t>(layer_place)], sequence,
-                                near_start ? std::min(kNearStart, length - 1) : length - 1};
+        SpotSample sample{layers[static_cast<std::size_t>(layer_place)], sequence,
+                          std::min(kNearStart, length - 1)};
+        if (!near_start) sample.position = far_position(spec, scope, sample, length, max_flops / 2);
         const double cost = spot_flops(spec, scope, sample);
         const bool known = std::find(samples.begin(), samples.end(), sample) != samples.end();
         if (known || (flops + cost > max_flops && !samples.empty())) continue;
@@ -169,8 +182,21 @@ LayerResult spot_layer(const Reference& reference, Scope scope, std::int64_t lay
     return result;
 }
 
-CheckResult check_spots(const Reference& reference, Scope scope, const Tolerance& tolerance,
+const LayerResult& SpotResults::of(std::int64_t layer, const std::vector<std::vector<float>>& prefixes,
+                                   const std::vector<std::int32_t>& forced) {
+    Known& known = known_[layer];
+    if (known.prefixes != prefixes || known.forced != forced) {
+        known.result =
+            spot_layer(reference_, scope_, layer, prefixes, forced.empty() ? ForcedIds() : ForcedIds(forced));
+        known.prefixes = prefixes;
+        known.forced = forced;
+    }
+    return known.result;
+}
+
+CheckResult check_spots(SpotResults& expected, const Tolerance& tolerance,
                         std::span<const SpotCapture> captures) {
+    const Reference& reference = expected.reference();
     const std::int64_t hidden = reference.spec().hidden_size;
     std::vector<std::int64_t> layers;
     for (const SpotCapture& c : captures)
@@ -193,9 +219,8 @@ CheckResult check_spots(const Reference& reference, Scope scope, const Tolerance
             actual.weights.insert(actual.weights.end(), c.actual.weights.begin(), c.actual.weights.end());
         }
         const Routing routing = forced.empty() ? Routing::gate : Routing::forced;
-        const LayerResult expected = spot_layer(reference, scope, layer, prefixes,
-                                                routing == Routing::forced ? ForcedIds(forced) : ForcedIds());
-        results.push_back(check_layer(reference.spec(), tolerance, layer, input, expected, actual, routing,
+        results.push_back(check_layer(reference.spec(), tolerance, layer, input,
+                                      expected.of(layer, prefixes, forced), actual, routing,
                                       Tokens::samples));
     }
     return combined("spot", results);

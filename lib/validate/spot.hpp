@@ -9,6 +9,7 @@
 #include "validate/scope.hpp"
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <vector>
 
@@ -28,8 +29,9 @@ double spot_flops(const model::ModelSpec& spec, Scope scope, const SpotSample& s
 
 /// Samples whose sum of spot_flops stays within `max_flops`; the first is taken in any case. They go round
 /// layers (first MoE layer, last, first, then the others) and, in long steps, round sequences, alternating
-/// between a token near the start of its sequence and its last one, which is dearer. At most `max_samples`,
-/// none twice, in order of layers.
+/// between a token near the start of its sequence and its last one, which is dearer: where that takes more
+/// than half of `max_flops`, the last one that does not. At most `max_samples`, none twice, in order of
+/// layers.
 std::vector<SpotSample> choose_spot_samples(const model::ModelSpec& spec, Scope scope,
                                             std::span<const std::int64_t> starts, double max_flops,
                                             std::int64_t max_samples = 64);
@@ -52,8 +54,29 @@ struct SpotCapture {
     std::vector<std::int32_t> forced;  // its forced ids; empty: the gate decides
 };
 
-/// Recomputes and compares all captures, layer by layer.
-CheckResult check_spots(const Reference& reference, Scope scope, const Tolerance& tolerance,
+/// What spot_layer gave for each layer, kept for the next case: most enter their layers with the same bits.
+class SpotResults {
+  public:
+    SpotResults(const Reference& reference, Scope scope) : reference_(reference), scope_(scope) {}
+
+    const Reference& reference() const { return reference_; }
+    /// As spot_layer; good until the next call for this layer.
+    const LayerResult& of(std::int64_t layer, const std::vector<std::vector<float>>& prefixes,
+                          const std::vector<std::int32_t>& forced);
+
+  private:
+    struct Known {
+        std::vector<std::vector<float>> prefixes;
+        std::vector<std::int32_t> forced;
+        LayerResult result;
+    };
+    const Reference& reference_;
+    Scope scope_;
+    std::map<std::int64_t, Known> known_;  // by layer
+};
+
+/// Recomputes, where `expected` does not know them, and compares all captures, layer by layer.
+CheckResult check_spots(SpotResults& expected, const Tolerance& tolerance,
                         std::span<const SpotCapture> captures);
 
 /// About `count` entries of the logits of one last token, spread over the vocabulary: every share of it meets

@@ -79,6 +79,7 @@ TEST_CASE("Spot checks accept a correct bf16 run and catch mistakes in any layer
     const validate::Reference reference(c.spec, weights);
     const std::vector<SpotSample> samples =
         validate::choose_spot_samples(c.spec, Scope::layer, c.starts, 1e9);
+    validate::SpotResults expected(reference, Scope::layer);
     const auto check = [&](Mistake mistake) {
         const MistakenLayer run(c.spec, *c.weights, DType::bf16, mistake);
         auto captures = captures_of(c, samples, [&](std::int64_t layer, const std::vector<float>& x) {
@@ -86,7 +87,7 @@ TEST_CASE("Spot checks accept a correct bf16 run and catch mistakes in any layer
         });
         for (auto& capture : captures)
             for (float& v : capture.prefix) v = rounded_to(DType::bf16, v);
-        return validate::check_spots(reference, Scope::layer, validate::tolerance_of(DType::bf16), captures);
+        return validate::check_spots(expected, validate::tolerance_of(DType::bf16), captures);
     };
     const validate::CheckResult good = check(Mistake::none);
     INFO(good.reason);
@@ -135,6 +136,8 @@ TEST_CASE("Samples stay within the budget, one at least") {
     };
     const auto some = validate::choose_spot_samples(spec, Scope::model, starts, 3e9);
     CHECK(some.size() >= 3);
+    // Of a sequence whose end is beyond the budget, the last position that is not.
+    CHECK(std::any_of(some.begin(), some.end(), [](const SpotSample& s) { return s.position > 50; }));
     CHECK(cost(some) <= 3e9);
     const auto least = validate::choose_spot_samples(spec, Scope::model, starts, 1);
     REQUIRE(least.size() == 1);
@@ -168,12 +171,13 @@ TEST_CASE("Forced ids reach a spot check") {
         reference, Scope::layer, 1, std::vector<std::vector<float>>{prefix}, validate::ForcedIds(forced));
     validate::SpotCapture capture{{1, 1, 4}, prefix, {spot.hidden, spot.gate.ids, spot.gate.weights}, forced};
     const auto tolerance = validate::tolerance_of(DType::f32);
-    CHECK(validate::check_spots(reference, Scope::layer, tolerance, std::vector{capture}).passed());
+    validate::SpotResults expected(reference, Scope::layer);
+    CHECK(validate::check_spots(expected, tolerance, std::vector{capture}).passed());
     capture.forced = {0, 5, 14};
-    CHECK_FALSE(validate::check_spots(reference, Scope::layer, tolerance, std::vector{capture}).passed());
+    CHECK_FALSE(validate::check_spots(expected, tolerance, std::vector{capture}).passed());
     capture.forced.clear();  // the gate would not have chosen these
-    CHECK_FALSE(validate::check_spots(reference, Scope::layer, tolerance, std::vector{capture}).passed());
-    CHECK_FALSE(validate::check_spots(reference, Scope::layer, tolerance, {}).passed());
+    CHECK_FALSE(validate::check_spots(expected, tolerance, std::vector{capture}).passed());
+    CHECK_FALSE(validate::check_spots(expected, tolerance, {}).passed());
 }
 
 TEST_CASE("Sampled logits lie in every share of the vocabulary") {
