@@ -31,19 +31,21 @@ class GroupRun {
     }
 
     void validate(const backend::Prompts& prompts, Validation& validation) {
+        const backend::Inputs* before = nullptr;
         for (LiveCase* live : group_) {
             launch_.board->set_case(live->config.name);
             launch_.board->set_phase("validation", comm::Patience::unlimited);
             show(*live, "validation");
             bind(*live);
             agree(*launch_.world, [&] {
-                live->inputs = std::make_unique<backend::Inputs>(prompts, *live->runner);
+                live->inputs = std::make_unique<backend::Inputs>(prompts, *live->runner, before);
                 live->inputs->write(*executor_);
             });
             if (live->config.schedule.oracle) learn_counts(prompts, *live);
             if (!weights_finite_)
                 live->result.invalid_reasons.emplace_back("the weights hold NaN or infinite values");
             validation.prove(*live, *executor_);
+            before = live->inputs.get();
         }
     }
 

@@ -29,8 +29,8 @@ struct Prompts {
 
 class Inputs {
   public:
-    /// Both outlive it.
-    Inputs(const Prompts& prompts, const PassRunner& runner);
+    /// Both outlive it. Rows that `other` begins with too are shared, not drawn again.
+    Inputs(const Prompts& prompts, const PassRunner& runner, const Inputs* other = nullptr);
 
     /// Writes what stays: once, after the executor was bound to the case.
     void write(Executor& executor) const;
@@ -41,7 +41,8 @@ class Inputs {
   private:
     struct InputRows {
         plan::Slice slice;
-        std::vector<std::byte> bytes;
+        Range tokens;
+        std::shared_ptr<std::vector<std::byte>> bytes;
         Rows rows;
     };
 
