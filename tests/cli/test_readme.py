@@ -37,6 +37,8 @@ ELSEWHERE = {
     "mpirun -n 4 build/cuda/eps-bench --config configs/gpu-moe.json":
         ("scripts/test_gpu.sh", ['"$bench" --config "configs/$config.json"', "measure gpu-moe "]),
     "scripts/test_gpu.sh 4": (".ci/run", ["scripts/test_gpu.sh"]),
+    "scripts/test_gpu.sh GPUS [PART...]": (".ci/run", ["scripts/test_gpu.sh"]),
+    "scripts/gpu_figures.py FOLDER": ("tests/cli/test_gpu_figures.py", ["scripts/gpu_figures.py"]),
     "scripts/compare_model.py MEASURED.json MODELLED.json": ("tests/cli/test_sim.py", ["scripts/compare_model.py"]),
 }
 
