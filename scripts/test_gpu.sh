@@ -51,7 +51,8 @@ run() { local n=$1; shift; try mpirun -n "$n" "$@"; }
 measure() {
     local config=$1 name=$2 begin=$SECONDS
     shift 2
-    run "$ranks" "$bench" --config "configs/$config.json" --name "gpu-$name" "${share[@]}" --overwrite --report "$out/$name.json" "$@"
+    run "$ranks" "$bench" --config "configs/$config.json" --name "gpu-$name" "${share[@]}" --overwrite \
+        --report "$out/$name.json" "$@"
     echo "test_gpu: $name took $((SECONDS - begin)) s"
 }
 
@@ -173,6 +174,8 @@ for part in "${parts[@]}"; do
     [[ $failed -eq 0 ]] || status=1
 done
 
+# Reports name no folder of this machine.
+find "$out" -maxdepth 1 -name '*.json' -exec sed -i "s|$PWD/||g; s|${HOME:-/root}/|~/|g" {} +
 archive=${EPS_GPU_OUT:-$out}/gpu-reports.tar.gz
 mkdir -p "$(dirname "$archive")"
 find "$out" -maxdepth 1 \( -name '*.json' -o -name '*.txt' \) -printf '%f\n' | sort | tar -C "$out" -czf "$archive" -T -
