@@ -30,6 +30,7 @@ done
 ranks=${EPS_GPU_RANKS:-$gpus}
 build=${EPS_GPU_BUILD:-build/cuda}
 out=build/gpu-reports
+export -n EPS_GPU_BUILD EPS_GPU_OUT EPS_GPU_RANKS EPS_DEPS_DIR  # reports hold variables that begin with EPS_
 mkdir -p "$out"
 share=()
 [[ $ranks -le $gpus ]] || share=(--share-devices)
