@@ -9,11 +9,10 @@
 #include "comm/collectives.hpp"
 #include "comm/cuda/call.hpp"
 #include "comm/cuda/copy_streams.hpp"
-#include "comm/cuda/device_exchange.hpp"
+#include "comm/cuda/group_exchange.hpp"
 #include "comm/cuda/stream_words.hpp"
 #include "comm/cuda/windows.hpp"
 #include "comm/mailboxes.hpp"
-#include "comm/messages.hpp"
 
 #include <algorithm>
 #include <array>
@@ -22,15 +21,14 @@
 #include <vector>
 
 #include <fmt/core.h>
-#include <sched.h>
 
 namespace eps::comm::cuda {
 namespace {
 
-class CopyEngineExchange final : public DeviceExchange {
+class CopyEngineExchange final : public GroupExchange {
   public:
     CopyEngineExchange(Communicator& group, Windows& windows)
-        : rank_(group.rank()), size_(group.size()), windows_(windows), mailboxes_(group) {
+        : GroupExchange(group), windows_(windows), mailboxes_(group) {
         constexpr auto kWord = static_cast<std::int64_t>(sizeof(std::uint32_t));
         std::byte* own = windows.take(2 * size_ * kWord);
         const std::array<std::int64_t, 2> place = {windows.rank(), windows.place_of(own, 1).offset};
@@ -50,13 +48,8 @@ class CopyEngineExchange final : public DeviceExchange {
         }
     }
 
-    std::int64_t rank() const override { return rank_; }
-    std::int64_t size() const override { return size_; }
-
-    void exchange(std::span<const Message> sends, std::span<const Message> receives,
-                  CUstream_st* stream) override {
-        check_messages(sends, size_);
-        check_messages(receives, size_);
+    void enqueue(std::span<const Message> sends, std::span<const Message> receives,
+                 CUstream_st* stream) override {
         lane_ = stream;
         begin_batches(sends, receives);
         on_lane_ = CopyStreams::stay_on_lane(sent_bytes_);
@@ -67,9 +60,7 @@ class CopyEngineExchange final : public DeviceExchange {
         words_.enqueue(lane_);
         copies_.begin(lane_, num_sent_to_, sent_bytes_);
         send_all();
-        pair_own_messages(rank_, sends, receives, [&](const Message& from, const Message& to) {
-            copy(to.data, from.data, from.bytes, lane_);
-        });
+        copy_own(sends, receives, lane_);
         copies_.join();
         for (Peer& peer : peers_)
             if (peer.sends) words_.write(peer.arrived_there, peer.batch_out);
@@ -84,8 +75,6 @@ class CopyEngineExchange final : public DeviceExchange {
             throw Error(Exit::communication, fmt::format("an exchange by copy engines failed on rank {}: {}",
                                                          rank_, cudaGetErrorString(state)));
     }
-
-    void while_waiting(std::function<void()> look) override { look_ = std::move(look); }
 
   private:
     struct Peer {
@@ -105,11 +94,6 @@ class CopyEngineExchange final : public DeviceExchange {
     };
 
     static std::uint32_t* words_at(std::byte* memory) { return reinterpret_cast<std::uint32_t*>(memory); }
-    static void copy(std::byte* to, const std::byte* from, std::int64_t bytes, CUstream_st* stream) {
-        cuda::check(cudaMemcpyAsync(to, from, at(bytes), cudaMemcpyDeviceToDevice, stream),
-                    "cudaMemcpyAsync");
-    }
-    bool travels(const Message& message) const { return message.bytes > 0 && message.peer != rank_; }
 
     // Lists what travels; sends by rotating peers, the next rank first, so that no receiver is everybody's
     // first.
@@ -154,8 +138,7 @@ class CopyEngineExchange final : public DeviceExchange {
                 send(sends_[sent], *landing);
             }
             if (posted == posts_.size() && sent == sends_.size()) break;
-            if (look_) look_();
-            sched_yield();  // never sleeps: a peer's host is microseconds away, a sleep's end tens of them
+            pause();
         }
     }
 
@@ -179,12 +162,10 @@ class CopyEngineExchange final : public DeviceExchange {
         });
     }
 
-    std::int64_t rank_, size_;
     Windows& windows_;
     Mailboxes mailboxes_;
     StreamWords words_;
     CopyStreams copies_;
-    std::function<void()> look_;
     std::vector<Peer> peers_;
     CUstream_st* lane_ = nullptr;
     // Of the exchange being enqueued; kept, so that nothing is allocated once warm.

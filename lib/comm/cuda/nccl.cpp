@@ -3,8 +3,7 @@
 #include "base/range.hpp"
 #include "comm/collectives.hpp"
 #include "comm/cuda/call.hpp"
-#include "comm/cuda/device_exchange.hpp"
-#include "comm/messages.hpp"
+#include "comm/cuda/group_exchange.hpp"
 #include "comm/wire.hpp"
 
 #include <array>
@@ -17,7 +16,6 @@
 
 #include <fmt/core.h>
 #include <nccl.h>
-#include <sched.h>
 
 namespace eps::comm::cuda {
 namespace {
@@ -39,10 +37,10 @@ void require_own_devices(Communicator& group) {
                                                         b, a));
 }
 
-class NcclExchange final : public DeviceExchange {
+class NcclExchange final : public GroupExchange {
   public:
     NcclExchange(Communicator& group, int num_ctas)
-        : rank_(group.rank()), size_(group.size()), exceptions_before_(std::uncaught_exceptions()) {
+        : GroupExchange(group), exceptions_before_(std::uncaught_exceptions()) {
         require_own_devices(group);
         setenv("NCCL_NVLS_ENABLE", "0", 0);
         ncclUniqueId id = {};
@@ -76,17 +74,9 @@ class NcclExchange final : public DeviceExchange {
     NcclExchange(const NcclExchange&) = delete;
     NcclExchange& operator=(const NcclExchange&) = delete;
 
-    std::int64_t rank() const override { return rank_; }
-    std::int64_t size() const override { return size_; }
-
-    void exchange(std::span<const Message> sends, std::span<const Message> receives,
-                  CUstream_st* stream) override {
-        check_messages(sends, size_);
-        check_messages(receives, size_);
-        pair_own_messages(rank_, sends, receives, [&](const Message& from, const Message& to) {
-            cuda::check(cudaMemcpyAsync(to.data, from.data, at(from.bytes), cudaMemcpyDeviceToDevice, stream),
-                        "cudaMemcpyAsync");
-        });
+    void enqueue(std::span<const Message> sends, std::span<const Message> receives,
+                 CUstream_st* stream) override {
+        copy_own(sends, receives, stream);
         require(ncclGroupStart(), "ncclGroupStart");
         for (const Message& message : sends)
             if (travels(message))
@@ -108,11 +98,7 @@ class NcclExchange final : public DeviceExchange {
         if (state != ncclSuccess && state != ncclInProgress) fail(state, "an exchange");
     }
 
-    void while_waiting(std::function<void()> look) override { look_ = std::move(look); }
-
   private:
-    bool travels(const Message& message) const { return message.bytes > 0 && message.peer != rank_; }
-
     [[noreturn]] void fail(ncclResult_t result, const char* call) {
         failed_ = true;
         const char* more = communicator_ == nullptr ? "" : ncclGetLastError(communicator_);
@@ -129,8 +115,7 @@ class NcclExchange final : public DeviceExchange {
     /// to peers are made by the first exchange with them.
     void settle(ncclResult_t result, const char* call) {
         while (result == ncclInProgress) {
-            if (look_) look_();
-            sched_yield();
+            pause();
             require(ncclCommGetAsyncError(communicator_, &result), "ncclCommGetAsyncError");
         }
         if (result != ncclSuccess) fail(result, call);
@@ -145,11 +130,9 @@ class NcclExchange final : public DeviceExchange {
         }
     }
 
-    std::int64_t rank_, size_;
     int exceptions_before_ = 0;
     ncclComm_t communicator_ = nullptr;
     bool failed_ = false;
-    std::function<void()> look_;
 };
 
 }  // namespace
