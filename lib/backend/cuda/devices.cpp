@@ -3,6 +3,7 @@
 #include "comm/cuda/call.hpp"
 
 #include <array>
+#include <cstdlib>
 
 #include <fmt/format.h>
 
@@ -44,6 +45,7 @@ std::string version_text(int version) {
 }  // namespace
 
 Device use_device(const BackendSetup& setup) {
+    setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);  // read when CUDA starts
     std::string why;
     const int count = count_devices(why);
     if (count == 0)

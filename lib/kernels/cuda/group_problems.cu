@@ -8,10 +8,12 @@
 namespace eps::kernels::device {
 namespace {
 
-constexpr std::size_t kPerLaunch = 128;  // 3 kB of arguments
+// A launch takes longer the more arguments it has: 384 bytes for a chunk's few experts, or 3 kB.
+constexpr std::size_t kFew = 16, kMany = 128;
 
+template <std::size_t kMost>
 struct Part {
-    GroupProblem list[kPerLaunch];
+    GroupProblem list[kMost];
     int first, count;
 };
 
@@ -21,7 +23,8 @@ struct Matrices {
     std::int64_t in_stride, out_stride, n, k;
 };
 
-__global__ void write_problems_kernel(const __grid_constant__ Part part, Matrices matrices,
+template <std::size_t kMost>
+__global__ void write_problems_kernel(const __grid_constant__ Part<kMost> part, Matrices matrices,
                                       std::int64_t element, GroupProblems problems) {
     const int i = static_cast<int>(threadIdx.x);
     if (i >= part.count) return;
@@ -36,6 +39,19 @@ __global__ void write_problems_kernel(const __grid_constant__ Part part, Matrice
     problems.in_stride[to] = matrices.in_stride;
     problems.weight_stride[to] = matrices.k;
     problems.out_stride[to] = matrices.out_stride;
+}
+
+template <std::size_t kMost>
+void launch(Stream stream, std::span<const GroupProblem> list, const Matrices& matrices, std::int64_t element,
+            const GroupProblems& problems) {
+    for (std::size_t first = 0; first < list.size(); first += kMost) {
+        Part<kMost> part;
+        const std::size_t count = std::min(kMost, list.size() - first);
+        std::copy_n(list.begin() + static_cast<std::ptrdiff_t>(first), count, part.list);
+        part.first = static_cast<int>(first);
+        part.count = static_cast<int>(count);
+        write_problems_kernel<kMost><<<1, kMost, 0, stream>>>(part, matrices, element, problems);
+    }
 }
 
 // Sizes of a problem's entries, each rounded up to a multiple of 16 bytes for its array.
@@ -76,14 +92,8 @@ void write_group_problems(Stream stream, const Rows& in, std::span<const GroupPr
                             .out_stride = out.stride,
                             .n = out.num_cols,
                             .k = in.num_cols};
-    for (std::size_t first = 0; first < list.size(); first += kPerLaunch) {
-        Part part;
-        const std::size_t count = std::min(kPerLaunch, list.size() - first);
-        std::copy_n(list.begin() + static_cast<std::ptrdiff_t>(first), count, part.list);
-        part.first = static_cast<int>(first);
-        part.count = static_cast<int>(count);
-        write_problems_kernel<<<1, kPerLaunch, 0, stream>>>(part, matrices, bytes_of(in.dtype), problems);
-    }
+    const auto write = list.size() <= kFew ? launch<kFew> : launch<kMany>;
+    write(stream, list, matrices, bytes_of(in.dtype), problems);
     check_launch("write_group_problems");
 }
 
