@@ -1,4 +1,5 @@
-// Events behind ops, and lists on their way to kernels.
+// Events behind ops, lists on their way to kernels, recorded stretches.
+#include "backend/cuda/graph.hpp"
 #include "backend/cuda/lists.hpp"
 #include "backend/cuda/span_clock.hpp"
 #include "backend/cuda/streams.hpp"
@@ -47,6 +48,29 @@ TEST_CASE("lists arrive in the order of the stream, until a pass has too many") 
     lists.reset();
     CHECK(lists.put(many, streams[0]) == first);
     CHECK(cudaStreamSynchronize(streams[0]) == cudaSuccess);
+}
+
+TEST_CASE("a graph repeats what was recorded, with what memory holds then") {
+    const Streams streams(false);
+    const DeviceBytes from(1000, "numbers"), to(1000, "numbers");
+    const auto copy = [&] {
+        CHECK(cudaMemcpyAsync(to.data(), from.data(), 1000, cudaMemcpyDeviceToDevice, streams[0]) ==
+              cudaSuccess);
+    };
+    Graph graph, broken;
+    CHECK(graph.empty());
+    graph.record(streams[0], copy);
+    CHECK(!graph.empty());
+    CHECK_THROWS_AS(broken.record(streams[0], [] { throw Error(Exit::internal, "no"); }), Error);
+    CHECK(broken.empty());
+    for (const int value : {1, 2}) {
+        CHECK(cudaMemsetAsync(from.data(), value, 1000, streams[0]) == cudaSuccess);
+        graph.launch(streams[0]);
+        std::vector<char> found(1000);
+        CHECK(cudaStreamSynchronize(streams[0]) == cudaSuccess);
+        CHECK(cudaMemcpy(found.data(), to.data(), 1000, cudaMemcpyDeviceToHost) == cudaSuccess);
+        CHECK(found == std::vector<char>(1000, static_cast<char>(value)));
+    }
 }
 
 TEST_CASE("spans lie between the host's times around them") {

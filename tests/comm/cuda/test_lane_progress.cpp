@@ -1,3 +1,4 @@
+#include "base/error.hpp"
 #include "comm/cuda/lane_progress.hpp"
 #include "tests/catch.hpp"
 #include "tests/comm/cuda/device_memory.hpp"
@@ -44,6 +45,7 @@ TEST_CASE("the board shows the op that a stream is at") {
     CHECK(board.running_op(3)->op_id == 7);
     CHECK(board.running_op(3)->waits == Waits::for_peers);
     CHECK(!board.running_op(0));
+    CHECK(progress.under_way() == "op 7 all_to_all on lane dispatch");
 
     go_on = true;
     progress.wait(first.event);
@@ -51,10 +53,24 @@ TEST_CASE("the board shows the op that a stream is at") {
     progress.wait(second.event);
     look_again(progress);
     CHECK(!board.running_op(3));
+    CHECK(progress.under_way() == "no op");
     progress.begin(3, "dispatch", "all_to_all", 11, Waits::for_peers);
     CHECK(board.running_op(3)->op_id == 11);
     progress.forget();
     CHECK(!board.running_op(3));
+}
+
+TEST_CASE("who waits for an event stops when its check throws") {
+    LaneProgress progress(nullptr);
+    const Stream stream;
+    const Event event;
+    std::atomic<bool> go_on = false;
+    require(cudaLaunchHostFunc(stream, hold, &go_on));
+    require(cudaEventRecord(event.event, stream));
+    CHECK_THROWS_AS(progress.wait(event.event, [] { throw Error(Exit::communication, "a peer has gone"); }),
+                    Error);
+    go_on = true;
+    progress.wait(event.event);
 }
 
 TEST_CASE("without a board a lane may be waited for all the same") {
