@@ -41,9 +41,8 @@ std::string named_calibration_path(const std::string& name, const std::string& w
     return path;
 }
 
-// A rank's weights, of which a pass uses each once, are more than a core's share of caches.
-bool beyond_caches(const config::RunConfig& config) {
-    constexpr std::int64_t kCaches = 4 << 20;
+// A rank's weights, of which a pass uses each once, are more than caches hold.
+bool beyond_caches(const config::RunConfig& config, std::int64_t cache_bytes) {
     const std::vector<std::int64_t> one_token{1};
     std::int64_t bytes = 0;
     for (const config::Case& c : config.cases) {
@@ -53,7 +52,7 @@ bool beyond_caches(const config::RunConfig& config) {
                                                      : model::cost_of_model(config.model, one_token, c.dtype);
         bytes = std::max(bytes, cost.total().parameters * bytes_of(c.dtype));
     }
-    return bytes / config.num_ranks > kCaches;
+    return bytes / config.num_ranks > cache_bytes;
 }
 
 // This setting, as if so many ranks had been started here.
@@ -63,23 +62,24 @@ cost::Measured measured_here(const config::RunConfig& config, const Launch& laun
     const bool modelled = config.backend == config::Backend::sim;
     const std::int64_t cores = launch.cores_share * launch.world->size();
     const std::set<std::string> hosts(mpi.hosts().begin(), mpi.hosts().end());
-    const std::string libraries = launch.backend->libraries({DType::f32, DType::bf16}).blas;
-    return {.machine = fmt::format("{}, {} CPUs{}", host.cpu_model, host.num_cpus,
+    const backend::MeasuredOn on = launch.backend->measured_on();
+    return {.machine = fmt::format("{}{}, {} CPUs{}", on.device.empty() ? "" : on.device + " beside ",
+                                   host.cpu_model, host.num_cpus,
                                    hosts.size() > 1 ? fmt::format(", {} hosts", hosts.size()) : ""),
-            .libraries = libraries + "; " + mpi.library_version(),
+            .libraries = on.libraries + "; " + mpi.library_version(),
             .ranks = config.num_ranks,
-            .threads = modelled ? std::max<std::int64_t>(1, cores / config.num_ranks) : launch.threads,
+            .threads = modelled ? std::max<std::int64_t>(1, cores / config.num_ranks) : on.threads,
             .cores_shared = modelled ? config.num_ranks > cores : launch.cores_shared,
-            .beyond_caches = beyond_caches(config)};
+            .beyond_caches = beyond_caches(config, on.cache_bytes)};
 }
 
-std::string cache_path(const cost::Measured& here) {
+std::string cache_path(const cost::Measured& here, const Launch& launch) {
     const std::string folder = calibration_folder();
     if (folder.empty()) return "";
     const std::string key =
         fmt::format("{}\n{}\n{}\n{}", here.machine, here.libraries, here.cores_shared, here.beyond_caches);
-    return fmt::format("{}/cpu-{}x{}-{}.json", folder, here.ranks, here.threads,
-                       report::sha256_hex(key).substr(0, 16));
+    return fmt::format("{}/{}-{}x{}-{}.json", folder, launch.backend->measured_on().backend, here.ranks,
+                       here.threads, report::sha256_hex(key).substr(0, 16));
 }
 
 // A named calibration must be of this very setting, whose times the choices are for.
@@ -172,7 +172,7 @@ std::string modelled_calibration_path(const config::RunConfig& config, const Lau
                                       const comm::MpiWorld& mpi) {
     if (config.calibration) return named_calibration_path(*config.calibration, launch.options.config_path);
     const cost::Measured here = measured_here(config, launch, mpi);
-    const std::string path = cache_path(here);
+    const std::string path = cache_path(here, launch);
     if (path.empty() || !std::filesystem::exists(path))
         throw Error(
             Exit::usage,
@@ -185,8 +185,10 @@ std::string modelled_calibration_path(const config::RunConfig& config, const Lau
 
 std::string Times::told(double elapsed_s) const {
     const cost::Calibration& any = by_dtype.begin()->second.calibration();
-    std::string text = fmt::format("calibration {} of {} ranks x {} threads on {}\n", cost::hash_of(any),
-                                   any.measured.ranks, any.measured.threads, any.measured.machine);
+    const std::string threads =
+        any.measured.threads > 1 ? fmt::format(" x {} threads", any.measured.threads) : "";
+    std::string text = fmt::format("calibration {} of {} ranks{} on {}\n", cost::hash_of(any),
+                                   any.measured.ranks, threads, any.measured.machine);
     for (const cost::DTypeTimes& times : any.dtypes)
         text += fmt::format("  {}: {} GEMM shapes, {} gates, {} attentions, {} ops\n", name_of(times.dtype),
                             times.gemms.size(), times.gates.size(), times.attentions.size(),
@@ -224,7 +226,7 @@ Times find_times(const config::RunConfig& config, const std::vector<std::unique_
             require_fit(calibration, here, cost::missing(calibration, wanted), times.path);
         });
     } else {
-        times.path = comm::broadcast_string(*launch.world, 0, cache_path(here));
+        times.path = comm::broadcast_string(*launch.world, 0, cache_path(here, launch));
         const std::string text = cached_text(times.path, here, launch);
         const bool known = !text.empty();
         if (known) calibration = cost::read_calibration(text, times.path);

@@ -50,6 +50,8 @@ constexpr Flag kFlags[] = {
     {"--scope", "/scope", FlagValue::text, "model, layer or moe"},
     {"--backend", "/backend", FlagValue::text, "cpu, cuda (GPUs), or sim: modelled"},
     {"--dtype", "/dtype", FlagValue::text, "f32 or bf16"},
+    {"--calibration", "/calibration", FlagValue::text,
+     "times that auto decides by and the backend sim models with: a shipped name, or a path"},
     {"--batch", "/workload/batch", FlagValue::as_set, "sequences of the whole batch"},
     {"--sequence-length", "/workload/sequence_length", FlagValue::list,
      "tokens per sequence, or one number per sequence: 128,64"},
@@ -143,6 +145,12 @@ CLI::App* add_calibrate(CLI::App& app, Options& options) {
     CLI::App* command = app.add_subcommand("calibrate", kAboutCalibrate);
     command->add_option("--config", options.config_path, "the run to measure for (configs/quickstart.json)")
         ->type_name("FILE");
+    command
+        ->add_option_function<std::string>(
+            "--backend",
+            [&options](const std::string& name) { options.sets.push_back("/backend=" + json(name).dump()); },
+            "cpu, or cuda (GPUs)")
+        ->type_name("VALUE");
     command->add_option("--set", options.sets, "sets any key of the config (repeatable)")
         ->type_name("/POINTER=VALUE")
         ->allow_extra_args(false);

@@ -216,11 +216,6 @@ class Program {
     }
 
     Exit only_calibrate() {
-        if (!launch_.backend->can_measure())
-            throw AgreedError(Exit::usage,
-                              fmt::format("the backend \"{}\" cannot be measured yet: its choices "
-                                          "follow the paper's rules",
-                                          config::name_of(config_.backend)));
         launch_.board->set_phase("calibration", comm::Patience::unlimited);
         const std::int64_t begin_ns = comm::steady_now_ns();
         const Times times = find_times(config_, cases_, launch_, mpi_, true);
@@ -231,7 +226,7 @@ class Program {
     }
 
     void calibrate() {
-        if (!config_.calibration && !(chooses(config_) && launch_.backend->can_measure())) return;
+        if (!config_.calibration && !chooses(config_)) return;
         launch_.board->set_phase("calibration", comm::Patience::unlimited);
         times_ = find_times(config_, cases_, launch_, mpi_, false);
         agree(*launch_.world, [&] { choose_by(times_->by_dtype, config_, *prompts_, cases_); });

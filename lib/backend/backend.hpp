@@ -46,6 +46,15 @@ struct Libraries {
     std::optional<std::string> cuda, nccl;
 };
 
+/// What a calibration depends on, beside the host, its MPI and how many ranks there are.
+struct MeasuredOn {
+    std::string backend;           // as in configs
+    std::string device;            // "2 x NVIDIA H200"; empty: the host's own cores
+    std::string libraries;         // of all dtypes
+    std::int64_t threads = 1;      // of the compute lane
+    std::int64_t cache_bytes = 0;  // weights of a rank that are more come from memory in every pass
+};
+
 /// Bytes of one rank for cases that live together.
 struct PredictedMemory {
     std::int64_t weights = 0;  // as held: packed for the GEMM, or plain
@@ -91,8 +100,8 @@ class Backend {
     /// Reads or makes the weights. Errors: data, resource. Cases and source outlive the group.
     virtual std::unique_ptr<Group> load(const Cases& cases, const checkpoint::WeightSource& source) = 0;
 
-    /// Whether times can be measured here for `auto` to decide by; and measures them (cpu/calibrate.hpp).
-    virtual bool can_measure() const = 0;
+    virtual MeasuredOn measured_on() const = 0;
+    /// Measures times for `auto` to decide by (calibrate.hpp). Collective, before anything is loaded.
     virtual cost::Calibration measure(const model::ModelSpec& spec, const cost::Measured& measured,
                                       const std::vector<cost::Wanted>& wanted,
                                       const cost::Calibration* known) = 0;

@@ -21,6 +21,7 @@ Chooser::Chooser(const OpTimes& times, const ExpertLayer& layer)
       gemms_(times, layer.hidden, layer.width),
       one_chunk_(times, layer.hidden, layer.width),
       row_bytes_(number(layer.hidden * bytes_of(layer.dtype))) {
+    times_.use_transport(layer.transport);
     work_.slowdown = times.calibration().exchange_slowdown;
     work_.loss = times.calibration().gemm_loss;
 }

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace eps::cost {
@@ -30,6 +31,7 @@ struct ExpertLayer {
     bool dedup = true;
     std::optional<plan::GemmKind> gemm;  // empty: by load
     std::optional<Link> link = {};       // an emulated or modelled wire
+    std::string transport = {};          // of its exchanges, by the calibration's name; empty: its first
 };
 
 struct Prediction {

@@ -131,6 +131,13 @@ OpTimes::OpTimes(const Calibration& calibration, DType dtype, const std::string&
         throw Error(Exit::usage, fmt::format("{}: has no times of GEMMs of dtype {}", where, name_of(dtype)));
     if (calibration.exchanges.empty() || calibration.copy.sizes.empty())
         throw Error(Exit::usage, fmt::format("{}: has no times of exchanges", where));
+    transport_ = calibration.exchanges.front().transport;
+}
+
+void OpTimes::use_transport(const std::string& transport) {
+    const auto& all = calibration_.exchanges;
+    const bool known = std::ranges::count(all, transport, &ExchangeTimes::transport) > 0;
+    transport_ = known ? transport : all.front().transport;
 }
 
 double OpTimes::linear_seconds(std::int64_t rows, std::int64_t n, std::int64_t k) const {
@@ -201,7 +208,7 @@ double OpTimes::exchange_seconds(double bytes, std::int64_t num_messages, bool b
     };
     const ExchangeTimes *below = nullptr, *above = nullptr;
     for (const ExchangeTimes& entry : calibration_.exchanges) {
-        if (entry.transport != calibration_.exchanges.front().transport) break;
+        if (entry.transport != transport_) continue;
         if (entry.num_messages <= num_messages) below = &entry;
         if (entry.num_messages >= num_messages && above == nullptr) above = &entry;
     }

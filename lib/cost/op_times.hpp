@@ -21,6 +21,10 @@ class OpTimes {
     /// Error(usage) if the calibration has nothing of that dtype, naming `where` it came from.
     OpTimes(const Calibration& calibration, DType dtype, const std::string& where);
 
+    /// From now on exchanges travel so, if they were measured so; by default and otherwise as in the
+    /// calibration's first table of exchanges.
+    void use_transport(const std::string& transport);
+
     /// What the op keeps its lane's processor busy for, everything in place and nothing beside it, without
     /// overhead. For exchanges: the sums of a reduce-scatter, otherwise 0; the rest is exchange_seconds.
     /// Error(usage), naming the op: the calibration has nothing like it.
@@ -42,7 +46,7 @@ class OpTimes {
     double memory_seconds(std::string_view op, bool on_exchange_lane, double bytes) const;
 
     /// From the call to the last byte, all ranks alike: `bytes` that this rank sends to others (or receives,
-    /// whichever is more), in that many messages. The first transport of the calibration.
+    /// whichever is more), in that many messages.
     double exchange_seconds(double bytes, std::int64_t num_messages, bool beside_gemm = false) const;
     /// A message to oneself.
     double copy_seconds(double bytes) const;
@@ -57,6 +61,7 @@ class OpTimes {
     Calibration calibration_;
     std::string where_;
     std::size_t dtype_idx_ = 0;
+    std::string transport_;
 };
 
 }  // namespace eps::cost

@@ -123,6 +123,7 @@ cost::ExpertLayer expert_layer(const Tables& tables) {
         .dedup = schedule.dedup,
         .gemm = {},
         .link = tables.setup.link,
+        .transport = name_of(schedule.transport),
     };
     if (schedule.gemm == GemmChoice::group) layer.gemm = plan::GemmKind::group;
     if (schedule.gemm == GemmChoice::dense) layer.gemm = plan::GemmKind::dense;

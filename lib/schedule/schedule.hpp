@@ -15,6 +15,10 @@ enum class ChunkBy : std::uint8_t { none, expert };
 enum class GemmChoice : std::uint8_t { automatic, group, dense };
 /// How exchanges travel where there is a choice (GPUs).
 enum class Transport : std::uint8_t { automatic, nccl, copy_engine };
+/// As in configs, reports and calibrations; empty: automatic.
+constexpr const char* name_of(Transport transport) {
+    return transport == Transport::nccl ? "nccl" : transport == Transport::copy_engine ? "copy_engine" : "";
+}
 enum class Combine : std::uint8_t { per_token, per_chunk };
 
 /// `chunks` empty means "auto".

@@ -1,7 +1,8 @@
 #include "backend/cpu/backend.hpp"
 
-#include "backend/cpu/calibrate.hpp"
+#include "backend/calibrate.hpp"
 #include "backend/cpu/executor.hpp"
+#include "backend/cpu/micro_bench.hpp"
 #include "backend/cpu/weights.hpp"
 #include "kernels/cpu/ops.hpp"
 
@@ -67,16 +68,26 @@ class CpuBackend : public Backend {
     std::unique_ptr<Group> load(const Cases& cases, const checkpoint::WeightSource& source) override {
         return std::make_unique<CpuGroup>(setup_, kernels_, cases, source);
     }
-    bool can_measure() const override { return true; }
+    MeasuredOn measured_on() const override {
+        return {.backend = "cpu",
+                .device = {},
+                .libraries = libraries({DType::f32, DType::bf16}).blas,
+                .threads = setup_.threads,
+                .cache_bytes = 4 << 20};  // about a core's share
+    }
     cost::Calibration measure(const model::ModelSpec& spec, const cost::Measured& measured,
                               const std::vector<cost::Wanted>& wanted,
                               const cost::Calibration* known) override {
-        return cpu::measure({.world = setup_.world,
-                             .kernels = &kernels_,
-                             .spec = &spec,
-                             .threads = setup_.threads,
-                             .beyond_caches = measured.beyond_caches},
-                            measured, wanted, known);
+        const auto bench =
+            make_micro_bench({.kernels = &kernels_,
+                              .spec = &spec,
+                              .threads = setup_.threads,
+                              .beyond_caches = measured.beyond_caches,
+                              .load = [this](const Cases& cases, const checkpoint::WeightSource& source) {
+                                  return load(cases, source);
+                              }});
+        return backend::measure({.world = setup_.world, .spec = &spec, .bench = bench.get()}, measured,
+                                wanted, known);
     }
 
   private:

@@ -1,20 +1,16 @@
 // Seconds of a short piece of work on a machine that also does other things.
 #pragma once
 
+#include "backend/stopwatch.hpp"
 #include "cost/wanted.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 #include <vector>
 
 namespace eps::backend::cpu {
 
 using cost::kLongRun_s;
-
-inline double now_s() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 /// The median of bursts of f(), per call: bursts of at least 50 us, three of them or one if a call is long.
 template <typename F>

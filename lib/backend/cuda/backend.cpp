@@ -1,7 +1,9 @@
 #include "backend/cuda/backend.hpp"
 
+#include "backend/calibrate.hpp"
 #include "backend/cuda/devices.hpp"
 #include "backend/cuda/executor.hpp"
+#include "backend/cuda/micro_bench.hpp"
 #include "backend/cuda/nvml.hpp"
 #include "comm/cuda/version.hpp"
 
@@ -56,13 +58,14 @@ class CudaBackend : public Backend {
     std::unique_ptr<Group> load(const Cases& cases, const checkpoint::WeightSource& source) override {
         return std::make_unique<CudaGroup>(setup_, cases, source);
     }
-    bool can_measure() const override { return false; }
-    cost::Calibration measure(const model::ModelSpec&, const cost::Measured&,
-                              const std::vector<cost::Wanted>&, const cost::Calibration*) override {
-        throw Error(Exit::internal, "no calibration is measured on GPUs yet");
-    }
+    MeasuredOn measured_on() const override;
+    cost::Calibration measure(const model::ModelSpec& spec, const cost::Measured& measured,
+                              const std::vector<cost::Wanted>& wanted,
+                              const cost::Calibration* known) override;
 
   private:
+    bool shares_devices() const;
+
     BackendSetup setup_;
     Device device_;
     std::unique_ptr<Meter> meter_;
@@ -76,13 +79,44 @@ Libraries CudaBackend::libraries(const std::vector<DType>&) const {
 
 std::string CudaBackend::transport(const schedule::Schedule& schedule) const {
     if (setup_.world->size() == 1) return "";
-    const auto kind = transport_of(schedule, all_on_one_host(setup_)).kind;
-    return kind == schedule::Transport::nccl ? "nccl" : "copy_engine";
+    return schedule::name_of(transport_of(schedule, all_on_one_host(setup_)).kind);
+}
+
+bool CudaBackend::shares_devices() const {
+    return setup_.num_local_ranks > device_.num_devices;
+}
+
+MeasuredOn CudaBackend::measured_on() const {
+    const Libraries used = libraries({});
+    return {.backend = "cuda",
+            .device = fmt::format("{}{}", device_.model, shares_devices() ? ", shared by ranks" : ""),
+            .libraries = fmt::format("{}; {}; {}", used.blas, *used.cuda, *used.nccl),
+            .threads = 1,
+            .cache_bytes = device_.cache_bytes};
+}
+
+cost::Calibration CudaBackend::measure(const model::ModelSpec& spec, const cost::Measured& measured,
+                                       const std::vector<cost::Wanted>& wanted,
+                                       const cost::Calibration* known) {
+    const bool one_host = all_on_one_host(setup_);
+    std::vector<std::string> transports;
+    if (one_host) transports.emplace_back(schedule::name_of(schedule::Transport::copy_engine));
+    if (!one_host || !shares_devices()) transports.emplace_back(schedule::name_of(schedule::Transport::nccl));
+    const auto bench =
+        make_micro_bench({.spec = &spec,
+                          .device = device_,
+                          .beyond_caches = measured.beyond_caches,
+                          .transports = transports,
+                          .load = [this](const Cases& cases, const checkpoint::WeightSource& source) {
+                              return load(cases, source);
+                          }});
+    return backend::measure({.world = setup_.world, .spec = &spec, .bench = bench.get()}, measured, wanted,
+                            known);
 }
 
 std::vector<std::string> CudaBackend::notes() const {
     std::vector<std::string> notes;
-    if (setup_.num_local_ranks > device_.num_devices)
+    if (shares_devices())
         notes.push_back(
             fmt::format("{} ranks of a host share {} GPUs: no figure of this run tells how fast GPUs are",
                         setup_.num_local_ranks, device_.num_devices));

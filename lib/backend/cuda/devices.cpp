@@ -64,8 +64,12 @@ Device use_device(const BackendSetup& setup) {
     std::array<char, 32> address{};
     check(cudaDeviceGetPCIBusId(address.data(), static_cast<int>(address.size()), number),
           "asking for a PCI address");
-    return {number, count, address.data(),
-            fmt::format("{}, GPU {} ({})", properties.name, number, uuid_of(properties))};
+    return {.number = number,
+            .num_devices = count,
+            .pci_address = address.data(),
+            .model = properties.name,
+            .name = fmt::format("{}, GPU {} ({})", properties.name, number, uuid_of(properties)),
+            .cache_bytes = properties.l2CacheSize};
 }
 
 bool all_on_one_host(const BackendSetup& setup) {

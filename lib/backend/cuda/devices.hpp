@@ -12,7 +12,9 @@ struct Device {
     int number = 0;
     int num_devices = 0;
     std::string pci_address;
-    std::string name;  // "NVIDIA H200, GPU 0 (GPU-0c3a...)"
+    std::string model;             // "NVIDIA H200"
+    std::string name;              // "NVIDIA H200, GPU 0 (GPU-0c3a...)"
+    std::int64_t cache_bytes = 0;  // of the L2 cache
 };
 
 /// Makes the GPU of the rank's place on its host the thread's own: one for every rank, or, where sharing is

@@ -1,7 +1,7 @@
 // Calibration of what a pass costs beside the work of its ops: a small experts segment is run in several
 // numbers of chunks, and what its ops do not explain is overhead, kN + b.
-#include "backend/cpu/calibrate.hpp"
-#include "backend/cpu/executor.hpp"
+#include "backend/calibrate.hpp"
+#include "backend/expected.hpp"
 #include "backend/inputs.hpp"
 #include "checkpoint/synthetic.hpp"
 #include "comm/collectives.hpp"
@@ -11,18 +11,18 @@
 #include <algorithm>
 #include <array>
 
-namespace eps::backend::cpu {
+namespace eps::backend {
 
 namespace {
 
-constexpr std::int64_t kExpertsOfRank = 8, kTokensOfRank = 32;
+constexpr std::int64_t kExpertsOfRank = 8;
 
-model::ModelSpec small_spec(std::int64_t num_ranks) {
+model::ModelSpec small_spec(std::int64_t num_ranks, const Grain& grain) {
     model::ModelSpec spec;
     spec.name = "calibration";
     spec.num_layers = spec.num_hidden_layers = 1;
-    spec.hidden_size = 32;
-    spec.moe_intermediate_size = 16;
+    spec.hidden_size = grain.layer_hidden;
+    spec.moe_intermediate_size = grain.layer_width;
     spec.n_routed_experts = kExpertsOfRank * num_ranks;
     spec.num_experts_per_tok = 2;
     return spec;
@@ -34,40 +34,42 @@ double median_of(std::vector<double> values) {
     return values[values.size() / 2];
 }
 
-/// Traced passes of the small model with its experts in so many chunks.
-class SmallPass {
+/// Traced passes of the small model, each with its experts in so many chunks.
+class SmallPasses {
   public:
-    SmallPass(const CalibrationSetup& setup, std::int64_t num_chunks)
+    SmallPasses(const CalibrationSetup& setup, const Grain& grain, std::span<const int> chunks)
         : world_(*setup.world),
-          spec_(small_spec(world_.size())),
-          prompts_(std::vector<std::int64_t>(at(world_.size()), kTokensOfRank), 1) {
+          spec_(small_spec(world_.size(), grain)),
+          prompts_(std::vector<std::int64_t>(at(world_.size()), grain.layer_tokens), 1) {
         prompts_.forced = workload::make_forced_routing(workload::UniformRouting{}, spec_, 1, {0},
                                                         prompts_.batch.num_tokens());
         const placement::Placement placement{.attention_dp = world_.size(), .ep = world_.size()};
         layout_ = placement::lay_out_tokens(placement, prompts_.batch.lengths, 1);
-        schedule::PassSetup pass{.spec = &spec_,
-                                 .layout = &layout_,
-                                 .placement = placement,
-                                 .schedule = {.chunk_by = schedule::ChunkBy::expert,
-                                              .chunks = num_chunks,
-                                              .overlap = true,
-                                              .gemm = schedule::GemmChoice::group},
-                                 .scope = schedule::Scope::moe,
-                                 .dtype = DType::f32,
-                                 .forced_routing = true,
-                                 .times = nullptr};
-        runner_ = std::make_unique<PassRunner>(pass, world_.rank());
+        Cases cases;
+        for (const int num_chunks : chunks) {
+            const schedule::PassSetup pass{.spec = &spec_,
+                                           .layout = &layout_,
+                                           .placement = placement,
+                                           .schedule = {.chunk_by = schedule::ChunkBy::expert,
+                                                        .chunks = num_chunks,
+                                                        .overlap = true,
+                                                        .gemm = schedule::GemmChoice::group},
+                                           .scope = schedule::Scope::moe,
+                                           .dtype = grain.layer_dtype,
+                                           .forced_routing = true,
+                                           .times = nullptr};
+            runners_.push_back(std::make_unique<PassRunner>(pass, world_.rank()));
+            lower_expected(prompts_, *runners_.back());
+            cases.push_back(runners_.back().get());
+        }
         source_ = checkpoint::synthetic_weights(spec_, 1);
-        weights_ = std::make_unique<Weights>(runner_->tables().weights, DType::f32, *source_, *setup.kernels,
-                                             memory_);
-        executor_ = std::make_unique<CpuExecutor>(ExecutorSetup{.world = &world_,
-                                                                .weights = weights_.get(),
-                                                                .kernels = setup.kernels,
-                                                                .memory = &memory_,
-                                                                .threads = setup.threads,
-                                                                .board = nullptr,
-                                                                .on_failure = {}},
-                                                  placement);
+        group_ = setup.bench->load(cases, *source_);
+        executor_ = &group_->start();
+    }
+
+    /// The next runs are of that pass.
+    void take(std::size_t pass) {
+        runner_ = runners_[pass].get();
         executor_->bind(runner_->plan(), runner_->tables());
         inputs_ = std::make_unique<Inputs>(prompts_, *runner_);
         inputs_->write(*executor_);
@@ -121,11 +123,11 @@ class SmallPass {
     model::ModelSpec spec_;
     Prompts prompts_;
     placement::TokenLayout layout_;
-    std::unique_ptr<PassRunner> runner_;
+    std::vector<std::unique_ptr<PassRunner>> runners_;
     std::unique_ptr<checkpoint::WeightSource> source_;
-    MemoryCount memory_;
-    std::unique_ptr<Weights> weights_;
-    std::unique_ptr<CpuExecutor> executor_;
+    std::unique_ptr<Group> group_;
+    Executor* executor_ = nullptr;
+    PassRunner* runner_ = nullptr;  // the pass that was taken
     std::unique_ptr<Inputs> inputs_;
 };
 
@@ -136,14 +138,16 @@ void measure_overheads(const CalibrationSetup& setup, cost::Calibration& made) {
     constexpr std::array kChunks{1, 2, 4, 8};
     made.op_overhead_s = made.lane_hop_s = made.chunk_overhead_s = made.segment_overhead_s = 0;
     const cost::OpTimes times(made, made.dtypes.front().dtype, "this calibration");
+    SmallPasses passes(setup, setup.bench->grain(made), kChunks);
     std::vector<double> op_gaps, hop_gaps;
     // Least squares of the seconds that are left over, against the number of chunks.
     double n = 0, sum_x = 0, sum_y = 0, sum_xx = 0, sum_xy = 0;
-    for (const int num_chunks : kChunks) {
-        SmallPass pass(setup, num_chunks);
+    for (std::size_t pass = 0; pass < kChunks.size(); ++pass) {
+        passes.take(pass);
         std::vector<double> seconds;
-        for (int i = 0; i < kPasses; ++i) seconds.push_back(pass.run(op_gaps, hop_gaps));
-        const double left_over = median_of(seconds) - pass.predict(times).overlapped_s;
+        for (int i = 0; i < kPasses; ++i) seconds.push_back(passes.run(op_gaps, hop_gaps));
+        const double left_over = median_of(seconds) - passes.predict(times).overlapped_s;
+        const int num_chunks = kChunks[pass];
         n += 1, sum_x += num_chunks, sum_y += left_over, sum_xx += num_chunks * num_chunks,
             sum_xy += num_chunks * left_over;
     }
@@ -154,4 +158,4 @@ void measure_overheads(const CalibrationSetup& setup, cost::Calibration& made) {
     made.lane_hop_s = std::max(0.0, median_of(hop_gaps) - made.op_overhead_s);
 }
 
-}  // namespace eps::backend::cpu
+}  // namespace eps::backend

@@ -1,10 +1,10 @@
-#include "backend/cpu/calibrate.hpp"
+#include "backend/calibrate.hpp"
 
 #include "comm/collectives.hpp"
 
 #include <algorithm>
 
-namespace eps::backend::cpu {
+namespace eps::backend {
 
 cost::Calibration measure(const CalibrationSetup& setup, const cost::Measured& measured,
                           const std::vector<cost::Wanted>& wanted, const cost::Calibration* known) {
@@ -27,11 +27,10 @@ cost::Calibration measure(const CalibrationSetup& setup, const cost::Measured& m
     const auto exchanges = std::ranges::find(wanted, cost::Asked::exchange, &cost::Wanted::what);
     if (known == nullptr || exchanges != wanted.end()) {
         measure_exchanges(setup, exchanges != wanted.end() ? exchanges->most : 1 << 16, made);
-        measure_gemm_loss(setup, made);
         measure_overheads(setup, made);
     }
     const std::string text = comm::broadcast_string(*setup.world, 0, cost::to_json(made));
     return cost::read_calibration(text, "the calibration of rank 0");
 }
 
-}  // namespace eps::backend::cpu
+}  // namespace eps::backend
