@@ -65,24 +65,23 @@ class SmallPasses {
         source_ = checkpoint::synthetic_weights(spec_, 1);
         group_ = setup.bench->load(cases, *source_);
         executor_ = &group_->start();
+        for (const auto& runner : runners_) {
+            executor_->bind(runner->plan(), runner->tables());
+            inputs_.push_back(std::make_unique<Inputs>(prompts_, *runner));
+            inputs_.back()->write(*executor_);
+        }
     }
 
-    /// The next runs are of that pass.
-    void take(std::size_t pass) {
-        runner_ = runners_[pass].get();
-        executor_->bind(runner_->plan(), runner_->tables());
-        inputs_ = std::make_unique<Inputs>(prompts_, *runner_);
-        inputs_->write(*executor_);
-    }
-
-    /// From known counts to the end, the slowest rank's; and the gaps between ops.
-    double run(std::vector<double>& op_gaps, std::vector<double>& hop_gaps) {
-        inputs_->write_rows(*executor_);
+    /// A pass, from known counts to the end, the slowest rank's; and the gaps between ops.
+    double run(std::size_t pass, std::vector<double>& op_gaps, std::vector<double>& hop_gaps) {
+        PassRunner& runner = *runners_[pass];
+        executor_->bind(runner.plan(), runner.tables());
+        inputs_[pass]->write_rows(*executor_);
         world_.barrier();
-        runner_->run(*executor_, true);
-        std::vector<trace::Span> by_op(runner_->plan().ops.size());
+        runner.run(*executor_, true);
+        std::vector<trace::Span> by_op(runner.plan().ops.size());
         for (const trace::Span& span : executor_->take_spans()) by_op[at(span.op)] = span;
-        add_gaps(by_op, op_gaps, hop_gaps);
+        add_gaps(runner.plan(), by_op, op_gaps, hop_gaps);
         std::int64_t known_ns = 0, end_ns = 0;
         for (const trace::Span& span : by_op) {
             if (plan::kOpNames[at(span.kind)] == "exchange_counts") known_ns = span.end_ns;
@@ -91,19 +90,19 @@ class SmallPasses {
         return comm::max_over_ranks(world_, static_cast<double>(end_ns - known_ns) * 1e-9);
     }
 
-    cost::Prediction predict(const cost::OpTimes& times) const {
-        const schedule::Tables& tables = runner_->tables();
+    cost::Prediction predict(std::size_t pass, const cost::OpTimes& times) const {
+        const PassRunner& runner = *runners_[pass];
+        const schedule::Tables& tables = runner.tables();
         cost::Chooser chooser(times, schedule::expert_layer(tables));
         std::vector<std::int64_t> bounds;
         routing::divide_evenly(tables.block, tables.num_chunks, bounds);
-        return chooser.predict(schedule::view_of(tables, runner_->counts().front().counts), bounds);
+        return chooser.predict(schedule::view_of(tables, runner.counts().front().counts), bounds);
     }
 
   private:
     // From an op's being ready, by its lane or by an op of another lane, to its begin.
-    void add_gaps(const std::vector<trace::Span>& by_op, std::vector<double>& op_gaps,
-                  std::vector<double>& hop_gaps) const {
-        const plan::RankPlan& plan = runner_->plan();
+    static void add_gaps(const plan::RankPlan& plan, const std::vector<trace::Span>& by_op,
+                         std::vector<double>& op_gaps, std::vector<double>& hop_gaps) {
         std::vector<std::int64_t> lane_end(plan.lanes.size(), 0);
         for (const plan::Op& op : plan.ops) {
             const trace::Span& span = by_op[at(op.id)];
@@ -127,8 +126,7 @@ class SmallPasses {
     std::unique_ptr<checkpoint::WeightSource> source_;
     std::unique_ptr<Group> group_;
     Executor* executor_ = nullptr;
-    PassRunner* runner_ = nullptr;  // the pass that was taken
-    std::unique_ptr<Inputs> inputs_;
+    std::vector<std::unique_ptr<Inputs>> inputs_;
 };
 
 }  // namespace
@@ -139,14 +137,18 @@ void measure_overheads(const CalibrationSetup& setup, cost::Calibration& made) {
     made.op_overhead_s = made.lane_hop_s = made.chunk_overhead_s = made.segment_overhead_s = 0;
     const cost::OpTimes times(made, made.dtypes.front().dtype, "this calibration");
     SmallPasses passes(setup, setup.bench->grain(made), kChunks);
+    std::array<std::vector<double>, kChunks.size()> seconds;
     std::vector<double> op_gaps, hop_gaps;
+    // In turn, so that a machine that drifts does so for all; the first round warms up.
+    for (int round = 0; round <= kPasses; ++round)
+        for (std::size_t pass = 0; pass < kChunks.size(); ++pass) {
+            const double taken_s = passes.run(pass, op_gaps, hop_gaps);
+            if (round > 0) seconds[pass].push_back(taken_s);
+        }
     // Least squares of the seconds that are left over, against the number of chunks.
     double n = 0, sum_x = 0, sum_y = 0, sum_xx = 0, sum_xy = 0;
     for (std::size_t pass = 0; pass < kChunks.size(); ++pass) {
-        passes.take(pass);
-        std::vector<double> seconds;
-        for (int i = 0; i < kPasses; ++i) seconds.push_back(passes.run(op_gaps, hop_gaps));
-        const double left_over = median_of(seconds) - passes.predict(times).overlapped_s;
+        const double left_over = median_of(seconds[pass]) - passes.predict(pass, times).overlapped_s;
         const int num_chunks = kChunks[pass];
         n += 1, sum_x += num_chunks, sum_y += left_over, sum_xx += num_chunks * num_chunks,
             sum_xy += num_chunks * left_over;
