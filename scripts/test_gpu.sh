@@ -135,7 +135,7 @@ moe() {
     measure gpu-attention attention-1024 --batch $((16 * ranks))
     measure gpu-attention attention-4096 --batch $((4 * ranks)) --sequence-length 4096
     measure gpu-lengths timeline --batch $((16 * ranks)) --timeline "$out/timeline.trace.json" --max-seconds 0.5 \
-        --set '/cases=[{"strategy": "ep", "overlap": true}, {"strategy": "eps", "chunks": 5}]'
+        --set '/cases=[{"strategy": "ep", "gemm": "group", "overlap": true}, {"strategy": "eps", "gemm": "group", "chunks": 5}]'
 }
 
 model() {
