@@ -93,7 +93,7 @@ cases() {
             done
         done
         run "$n" "$bench" --config configs/quickstart.json --backend cuda "${share[@]}" --overwrite \
-            --report "$out/quickstart-$n.json" --max-seconds 0.3
+            --report "$out/quickstart-$n.json" --max-seconds 0.3 --set /measure/min_repetitions=1
     done
 }
 
