@@ -141,19 +141,25 @@ constexpr const char* kAboutCalibrate =
     "is "
     "not measured again.";
 
-CLI::App* add_calibrate(CLI::App& app, Options& options) {
+using GivenFlags = std::vector<std::optional<std::string>>;
+
+void add_keys(CLI::App& app, GivenFlags& given) {
+    for (std::size_t i = 0; i < given.size(); ++i)
+        app.add_option(kFlags[i].name, given[i], kFlags[i].about)
+            ->type_name("VALUE")
+            ->group("Keys of the config");
+}
+
+CLI::App* add_calibrate(CLI::App& app, Options& options, GivenFlags& given) {
     CLI::App* command = app.add_subcommand("calibrate", kAboutCalibrate);
     command->add_option("--config", options.config_path, "the run to measure for (configs/quickstart.json)")
         ->type_name("FILE");
-    command
-        ->add_option_function<std::string>(
-            "--backend",
-            [&options](const std::string& name) { options.sets.push_back("/backend=" + json(name).dump()); },
-            "cpu, or cuda (GPUs)")
-        ->type_name("VALUE");
     command->add_option("--set", options.sets, "sets any key of the config (repeatable)")
         ->type_name("/POINTER=VALUE")
         ->allow_extra_args(false);
+    add_keys(*command, given);
+    command->add_flag("--share-devices", options.share_devices, "start more ranks than there are GPUs")
+        ->group("");
     return command;
 }
 
@@ -179,15 +185,12 @@ Options parse_options(int argc, const char* const* argv) {
     CLI::App app(kAbout, "eps-bench");
     bool version = false, list = false;
     add_switches(app, options);
-    std::vector<std::optional<std::string>> given(std::size(kFlags));
-    for (std::size_t i = 0; i < given.size(); ++i)
-        app.add_option(kFlags[i].name, given[i], kFlags[i].about)
-            ->type_name("VALUE")
-            ->group("Keys of the config");
+    GivenFlags given(std::size(kFlags));
+    add_keys(app, given);
     app.add_flag("--list", list, "print strategies, presets and scopes");
     app.add_flag("--version", version, "print the version");
     const CompareCommand compare(app);
-    const CLI::App* const calibrate = add_calibrate(app, options);
+    const CLI::App* const calibrate = add_calibrate(app, options, given);
     try {
         app.parse(argc, argv);
     } catch (const CLI::CallForHelp&) {
@@ -202,14 +205,14 @@ Options parse_options(int argc, const char* const* argv) {
     options.calibrate = calibrate->parsed();
     if (options.calibrate) {
         if (options.config_path.empty()) options.config_path = find_shipped("configs") + "/quickstart.json";
-        return options;
+    } else {
+        if (options.list_devices) return options;
+        if (version || list) {
+            options.answer = version ? version_text() : list_text();
+            return options;
+        }
+        check(options);
     }
-    if (options.list_devices) return options;
-    if (version || list) {
-        options.answer = version ? version_text() : list_text();
-        return options;
-    }
-    check(options);
     std::vector<std::string> sets = sets_of_flags(given);
     sets.insert(sets.end(), options.sets.begin(), options.sets.end());
     options.sets = std::move(sets);

@@ -2,12 +2,14 @@
 # Builds (or takes a program built elsewhere), tests and measures the CUDA backend on this machine's GPUs.
 # Usage: scripts/test_gpu.sh [GPUS] [PART...]
 #   parts that test:    kernels exchange cases odd sanitize (memcheck and racecheck on 1 and 2 ranks)
-#   parts that measure: moe model tables benches     (figures: all four; without a part: everything)
+#   parts that measure: calibrate moe model tables benches     (figures: the last four; without a part: everything)
 # What a measuring part runs, with 16384 tokens a GPU unless said:
 #   moe      configs/gpu-moe.json at 16384 and 4096 tokens, gpu-wire.json, gpu-attention.json by sequence length,
 #            a timeline of gpu-lengths.json
 #   model    configs/gpu-model.json: DeepSeek-V2 by sequence length, 15 layers a GPU (all 60 on 4)
 #   tables   configs/gpu-lengths.json by sequence length, gpu-experts.json by rows an expert, gpu-strategies.json
+#   calibrate  times that auto decides by (at most 60 s), auto beside fixed choices in configs/gpu-auto.json by load,
+#            the simulator with these times beside measured ones
 #   benches  kernels beside a copy of memory, products and attention, exchanges, submission
 # Each part ends within 9 minutes on 4 GPUs; all that measure take 12.
 # EPS_GPU_BUILD: folder of a finished build; otherwise build/cuda is built, with EPS_DEPS_DIR's headers where it is set.
@@ -21,9 +23,9 @@ shift || true
 parts=()
 for part in "${@:-all}"; do
     case $part in
-        all) parts+=(kernels exchange cases odd sanitize moe model tables benches) ;;
+        all) parts+=(kernels exchange cases odd sanitize calibrate moe model tables benches) ;;
         figures) parts+=(moe model tables benches) ;;
-        kernels | exchange | cases | odd | sanitize | moe | model | tables | benches) parts+=("$part") ;;
+        kernels | exchange | cases | odd | sanitize | calibrate | moe | model | tables | benches) parts+=("$part") ;;
         *) echo "test_gpu: no part '$part': see the head of scripts/test_gpu.sh" >&2; exit 2 ;;
     esac
 done
@@ -126,6 +128,30 @@ sanitize() {
                 --report "$out/sanitize-$tool-$n.json"
         done
     done
+}
+
+# In a cache of its own, so that all is measured.
+calibrate() {
+    local -x XDG_CACHE_HOME
+    XDG_CACHE_HOME=$(mktemp -d)
+    local begin=$SECONDS load
+    local -A loads=(
+        [uniform]='{"kind": "uniform"}'
+        [zipf]='{"kind": "zipf", "exponent": 1.2}'
+        [hot]='{"kind": "hot", "experts": [0, 2], "share": 0.4}'
+    )
+    run "$ranks" "$bench" calibrate --config configs/gpu-auto.json --scope layer --batch $((16 * ranks)) "${share[@]}"
+    echo "test_gpu: calibration took $((SECONDS - begin)) s"
+    [[ $((SECONDS - begin)) -le 60 ]] || { failed=1; echo "test_gpu: failed: more than 60 s" >&2; }
+    try cp "$XDG_CACHE_HOME"/eps-bench/*.json "$out/calibration-$ranks.json"
+    for load in uniform zipf hot; do
+        measure gpu-auto "auto-$load" --batch $((16 * ranks)) --set "/workload/routing=${loads[$load]}"
+    done
+    table auto python3 scripts/auto_choice_table.py "$out"/auto-{uniform,zipf,hot}.json
+    try "$bench" --config configs/gpu-auto.json --name gpu-auto-modelled --backend sim --set /ranks="$ranks" \
+        --calibration "$out/calibration-$ranks.json" --batch $((16 * ranks)) --overwrite --report "$out/auto-modelled.json"
+    table modelled python3 scripts/compare_model.py "$out/auto-uniform.json" "$out/auto-modelled.json"
+    rm -r "$XDG_CACHE_HOME"
 }
 
 moe() {

@@ -42,7 +42,7 @@ def test_calibrate_measures_once_and_keeps_what_it_measured(bench, cache):
 
     again = bench(None, "calibrate", "--config", config)
     assert again.status == 0 and told(again) == [] and "0 tables measured" in again.stdout
-    more = bench(None, "calibrate", "--config", config, "--set", "/dtype=bf16")
+    more = bench(None, "calibrate", "--config", config, "--dtype", "bf16")
     assert more.status == 0 and len(told(more)) == 1
     assert len(list(cache().parent.iterdir())) == 1  # beside what is known of f32
     assert {times["dtype"] for times in json.loads(cache().read_text())["dtypes"]} == {"f32", "bf16"}

@@ -54,6 +54,17 @@ TEST_CASE("exchanges: between measured numbers of messages, and beyond") {
     CHECK(times.copy_seconds(4096) == approx(1e-6 + 4096e-10));
 }
 
+TEST_CASE("exchanges: by the named transport where it was measured, otherwise by the first") {
+    eps::cost::Calibration two = made_up();
+    two.exchanges.push_back({"nccl", 1, line(5e-5, 1e-9), line(7e-5, 1e-9)});
+    OpTimes times(two, eps::DType::f32, "c.json");
+    times.use_transport("nccl");
+    CHECK(times.exchange_seconds(1024, 1) == approx(5e-5 + 1024e-9));
+    CHECK(times.exchange_seconds(1024, 1, true) == approx(7e-5 + 1024e-9));
+    times.use_transport("copy_engine");
+    CHECK(times.exchange_seconds(1024, 1) == approx(1e-5 + 1024e-9));
+}
+
 TEST_CASE("ops of a plan: by their rows and their lane") {
     using namespace eps::plan;
     PlanBuilder builder;

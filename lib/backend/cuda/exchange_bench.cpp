@@ -59,8 +59,8 @@ class CudaExchangeBench : public ExchangeBench {
                       std::int64_t most_bytes)
         : ranks_(ranks),
           transports_(transports),
-          half_bytes_((std::max(most_bytes, 64 * ranks.size()) + 255) / 256 * 256),
-          memory_(DType::bf16, half_bytes_, 1) {
+          half_bytes_((std::max(most_bytes, 64 * ranks.size()) + kCols - 1) / kCols * kCols),
+          memory_(DType::bf16, half_bytes_ / kCols, kCols) {
         check(cudaDeviceSynchronize(), "filling what is exchanged");
         int least = 0, greatest = 0;
         check(cudaDeviceGetStreamPriorityRange(&least, &greatest), "reading the priorities of streams");
@@ -96,6 +96,7 @@ class CudaExchangeBench : public ExchangeBench {
     }
 
   private:
+    static constexpr std::int64_t kCols = 4096;
     comm::Communicator& ranks_;
     std::vector<std::string> transports_;
     std::int64_t half_bytes_;

@@ -43,7 +43,7 @@ class LaunchClock {
         check(cudaStreamSynchronize(stream_), "what is measured");
         const double once_s = std::max(stretch(1, enqueue), 1e-6);
         // What takes a moment draws little power and needs no long warm-up.
-        const double warm_s = std::clamp(2000 * once_s, 5e-3, 50e-3);
+        const double warm_s = std::clamp(500 * once_s, 2e-3, 50e-3);
         for (std::int64_t i = calls_in(warm_s, once_s); i > 0; --i) enqueue();
         return stretch(calls_in(warm_s / 2, once_s), enqueue);
     }
@@ -258,7 +258,7 @@ class CudaMicroBench : public MicroBench {
                     .step = 2,
                     .group_sizes = {1, 4, 16, 40, 80, 160},
                     .most_group_rows = 1 << 17,
-                    .exchange_burst_s = 10e-3,
+                    .exchange_burst_s = 5e-3,
                     .loss_bytes = 32 << 20,
                     .loss_stretch_s = 60e-3};
         // Wide enough for the GPU, not the host, to be what a pass waits for, where the model is.
