@@ -49,7 +49,7 @@ std::vector<cost::ExpertGemmTimes> measured_experts(MicroBench& bench, const Gra
     std::vector<cost::ExpertGemmTimes> measured;
     for (const auto kind : {plan::GemmKind::group, plan::GemmKind::dense})
         for (std::size_t i = 0; i < sizes.size(); ++i) {
-            if (kind == plan::GemmKind::dense && !grain.kinds_differ) {
+            if (kind == plan::GemmKind::dense && !bench.kinds_differ(w)) {
                 measured.push_back(measured[i]);
                 measured.back().kind = kind;
                 continue;

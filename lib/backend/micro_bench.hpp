@@ -67,7 +67,6 @@ struct Grain {
     std::int64_t step = 4;
     std::vector<std::int64_t> group_sizes;  // experts of a chunk, ascending; beyond a rank's left out
     std::int64_t most_group_rows = std::int64_t{1} << 40;  // of all experts of a chunk together
-    bool kinds_differ = true;                              // GroupGemm and DenseGemm
 
     double exchange_burst_s = 300e-6;   // exchanges are repeated for so long
     std::int64_t loss_bytes = 1 << 17;  // of the exchanges beside which lost computation is counted
@@ -87,6 +86,8 @@ class MicroBench {
 
     // Fields of `wanted` mean what cost/wanted.hpp says; sizes go up to `most`.
     virtual SecondsAt linear(const cost::Wanted& wanted) = 0;  // of rows
+    /// Whether GroupGemm and DenseGemm are different calls for these.
+    virtual bool kinds_differ(const cost::Wanted& wanted) const = 0;
     /// For up to `most_experts` in a chunk, all their rows together up to `most_rows`.
     virtual ExpertSeconds experts(const cost::Wanted& wanted, std::int64_t most_experts,
                                   std::int64_t most_rows) = 0;

@@ -117,10 +117,11 @@ class CpuMicroBench : public MicroBench {
         : setup_(setup), kernels_(*setup.kernels), threads_(setup.threads) {}
 
     Grain grain(const cost::Calibration& /*made*/) const override {
-        // One expert alone, and as many as threads and a rank have. With one thread both kinds are one expert
-        // after another, all in the same way.
-        return {.group_sizes = {1, 2, threads_, 8}, .kinds_differ = threads_ > 1};
+        // One expert alone, and as many as threads and a rank have.
+        return {.group_sizes = {1, 2, threads_, 8}};
     }
+    // With one thread both are one expert after another, all in the same way.
+    bool kinds_differ(const cost::Wanted& /*w*/) const override { return threads_ > 1; }
 
     SecondsAt linear(const cost::Wanted& w) override {
         const auto weights = std::make_shared<WeightsInTurn>(setup_, w, 1);

@@ -271,6 +271,11 @@ class CudaMicroBench : public MicroBench {
         return grain;
     }
 
+    // What GroupGemm does not take goes as DenseGemm does (kernels/cuda/gemms.hpp).
+    bool kinds_differ(const cost::Wanted& w) const override {
+        return w.dtype == DType::bf16 && w.k % 8 == 0 && w.n % 8 == 0;
+    }
+
     SecondsAt linear(const cost::Wanted& w) override {
         const auto weights = std::make_shared<WeightsInTurn>(setup_, w, 1);
         const auto in = std::make_shared<DeviceMatrix>(w.dtype, w.most, w.k);
