@@ -8,6 +8,7 @@ The strategies `ep` and `eps` split the experts over all ranks, so they end wher
 
 import argparse
 import json
+import os
 import pathlib
 import subprocess
 
@@ -31,7 +32,7 @@ def main():
         config["report"] = str(arguments.folder / f"{ranks:04}-ranks.json")
         path = arguments.folder / f"{ranks:04}-ranks.config"
         path.write_text(json.dumps(config))
-        subprocess.run([str(arguments.bench), "--config", path, "--overwrite"], check=True)
+        subprocess.run([os.path.relpath(arguments.bench), "--config", path, "--overwrite"], check=True)
         path.unlink()
 
 
