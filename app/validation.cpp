@@ -98,7 +98,7 @@ std::int64_t usual_chunks(const LiveCase& live) {
     const std::int64_t num_parts = live.runner->tables().block.num_parts;
     std::vector<std::int64_t> numbers;
     for (const plan::Op& op : plan.ops)
-        if (const auto* maps = std::get_if<plan::MapRows>(&op.args))
+        if (const auto* maps = std::get_if<plan::MapRows>(&op.args); maps && !maps->chunk_bounds.empty())
             numbers.push_back(maps->chunk_bounds.size() / num_parts - 1);
     std::ranges::sort(numbers);
     return numbers.empty() ? 1 : numbers[numbers.size() / 2];

@@ -11,9 +11,10 @@ class EnergyPerPass {
     /// `counter_mj` before the first pass.
     explicit EnergyPerPass(std::uint64_t counter_mj) : last_mj_(counter_mj) {}
 
-    /// `counter_mj` after one more pass.
-    void after_pass(std::uint64_t counter_mj) {
-        ++num_passes_;
+    void count_pass() { ++num_passes_; }
+
+    /// `counter_mj` after the passes counted so far.
+    void read(std::uint64_t counter_mj) {
         if (counter_mj == last_mj_) return;
         last_mj_ = counter_mj;
         last_pass_ = num_passes_;

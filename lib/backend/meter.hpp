@@ -32,7 +32,8 @@ inline std::vector<std::string> names_of_slowdowns(std::uint64_t slowdowns, bool
 class Meter {
   public:
     virtual ~Meter() = default;
-    /// Looks at clock, power, energy and slowdowns, some 10 us. After each pass.
+    /// After each pass. Looks at clock, power, energy and slowdowns, which may take milliseconds, but not
+    /// more often than ten times a second: pauses would let the device rest.
     virtual void look() = 0;
     /// What was seen since the last take().
     virtual MeterReading take() = 0;

@@ -3,6 +3,7 @@
 #include "backend/energy_per_pass.hpp"
 
 #include <algorithm>
+#include <chrono>
 
 #include <dlfcn.h>
 
@@ -57,7 +58,11 @@ class NvmlMeter : public Meter {
         : library_(library), device_(device), number_(number), energy_(counter_mj()) {}
 
     void look() override {
-        energy_.after_pass(counter_mj());
+        energy_.count_pass();
+        const auto now = std::chrono::steady_clock::now();
+        if (now - last_look_ < std::chrono::milliseconds(100)) return;
+        last_look_ = now;
+        energy_.read(counter_mj());
         unsigned clock = 0, power = 0;
         unsigned long long reasons = 0;
         if (library_.clock(device_, kClockOfMultiprocessors, &clock) != kOk ||
@@ -93,6 +98,7 @@ class NvmlMeter : public Meter {
     NvmlDevice device_;
     std::int64_t number_;
     EnergyPerPass energy_;
+    std::chrono::steady_clock::time_point last_look_;
     MeterReading seen_;
     double num_looks_ = 0;
 };
