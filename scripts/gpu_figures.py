@@ -158,7 +158,8 @@ def peers(reports):
         add(f"attention part, S {length}, 16384 tokens a GPU", peer, must, attention and f"{ms(attention):.2f} ms")
     for length, peer, must in (1024, 38600, 41000), (4096, 34600, 36000):
         cases = reports.cases(f"model-{length}")
-        quick, layers = fastest(select(cases, "eps")), layers_of(reports.config(f"model-{length}")) if cases else 60
+        quick = fastest(select(cases, "eps")) or fastest(cases)  # a GPU alone has no schedules
+        layers = layers_of(reports.config(f"model-{length}")) if cases else 60
         text = quick and f"{rate(quick) / 1e3:.1f}k tokens/s, {ms(quick) / layers:.2f} ms a layer"
         whole = layers == 60 and bool(cases) and cases[0].ranks == 4
         add(f"DeepSeek-V2, {'all 60' if layers == 60 else f'{layers} of 60'} layers, S {length}, `eps`",

@@ -154,32 +154,37 @@ calibrate() {
     rm -r "$XDG_CACHE_HOME"
 }
 
+# A GPU alone exchanges nothing: all schedules are one.
+schedules=()
+[[ $ranks -gt 1 ]] || schedules=(--set '/cases=[{"strategy": "ep", "gemm": ["group", "dense"]}]')
+
 moe() {
-    measure gpu-moe moe-16384 --batch $((16 * ranks))
-    measure gpu-moe moe-4096 --batch $((4 * ranks))
-    measure gpu-wire wire --batch $((16 * ranks))
     measure gpu-attention attention-1024 --batch $((16 * ranks))
     measure gpu-attention attention-4096 --batch $((4 * ranks)) --sequence-length 4096
+    measure gpu-moe moe-16384 --batch $((16 * ranks)) "${schedules[@]}"
+    measure gpu-moe moe-4096 --batch $((4 * ranks)) "${schedules[@]}"
+    [[ $ranks -gt 1 ]] || return 0
+    measure gpu-wire wire --batch $((16 * ranks))
     measure gpu-lengths timeline --batch $((16 * ranks)) --timeline "$out/timeline.trace.json" --max-seconds 0.5 \
         --set '/cases=[{"strategy": "ep", "gemm": "group", "overlap": true}, {"strategy": "eps", "gemm": "group", "chunks": 5}]'
 }
 
 model() {
     local layers=$((ranks < 4 ? 15 * ranks : 60))
-    measure gpu-model model-1024 --layers "$layers" --batch $((16 * ranks))
-    measure gpu-model model-4096 --layers "$layers" --batch $((4 * ranks)) --sequence-length 4096
+    measure gpu-model model-1024 --layers "$layers" --batch $((16 * ranks)) "${schedules[@]}"
+    measure gpu-model model-4096 --layers "$layers" --batch $((4 * ranks)) --sequence-length 4096 "${schedules[@]}"
 }
 
 tables() {
-    local length rows
+    local length rows experts=$(((20 * ranks + 7) / 8 * 8)) # about 20 a GPU, in 8 groups; 6 of them for a token
     for length in 1024 2048 4096 8192; do
-        measure gpu-lengths "lengths-$length" --batch $((16384 * ranks / length)) --sequence-length "$length"
+        measure gpu-lengths "lengths-$length" --batch $((16384 * ranks / length)) --sequence-length "$length" "${schedules[@]}"
     done
-    # 20 experts a GPU, 6 of them for a token.
     for rows in 256 1024 3072; do
-        measure gpu-experts "experts-$rows" --batch "$ranks" --sequence-length $((rows * 20 / 6)) \
-            --set /model/overrides/n_routed_experts=$((20 * ranks))
+        measure gpu-experts "experts-$rows" --batch "$ranks" --sequence-length $((rows * experts / ranks / 6)) \
+            --set /model/overrides/n_routed_experts="$experts" "${schedules[@]}"
     done
+    [[ $ranks -gt 1 ]] || return 0
     measure gpu-strategies strategies --batch $((16 * ranks))
 }
 
