@@ -92,7 +92,7 @@ std::string gemm_kinds_of_all(comm::Communicator& world, const plan::RankPlan& p
     return kinds.size() <= 1 ? fmt::format("{}", fmt::join(kinds, "")) : "mixed";
 }
 
-// The usual number of chunks of an experts segment: the middle one of all.
+// The usual number of chunks of an experts segment: the middle one of all; 1 where nothing travels.
 std::int64_t usual_chunks(const LiveCase& live) {
     const plan::RankPlan& plan = live.runner->plan();
     const std::int64_t num_parts = live.runner->tables().block.num_parts;

@@ -67,7 +67,8 @@ class SmallPasses {
         executor_ = &group_->start();
         for (const auto& runner : runners_) {
             executor_->bind(runner->plan(), runner->tables());
-            inputs_.push_back(std::make_unique<Inputs>(prompts_, *runner));
+            const Inputs* before = inputs_.empty() ? nullptr : inputs_.back().get();
+            inputs_.push_back(std::make_unique<Inputs>(prompts_, *runner, before));
             inputs_.back()->write(*executor_);
         }
     }
@@ -139,12 +140,16 @@ void measure_overheads(const CalibrationSetup& setup, cost::Calibration& made) {
     SmallPasses passes(setup, setup.bench->grain(made), kChunks);
     std::array<std::vector<double>, kChunks.size()> seconds;
     std::vector<double> op_gaps, hop_gaps;
+    const bool chunked = setup.world->size() > 1;  // where nothing travels there is one
     // In turn, so that a machine that drifts does so for all; the first round warms up.
     for (int round = 0; round <= kPasses; ++round)
-        for (std::size_t pass = 0; pass < kChunks.size(); ++pass) {
+        for (std::size_t pass = 0; pass < (chunked ? kChunks.size() : 1); ++pass) {
             const double taken_s = passes.run(pass, op_gaps, hop_gaps);
             if (round > 0) seconds[pass].push_back(taken_s);
         }
+    made.op_overhead_s = median_of(op_gaps);
+    if (!chunked) return;
+    made.lane_hop_s = std::max(0.0, median_of(hop_gaps) - made.op_overhead_s);
     // Least squares of the seconds that are left over, against the number of chunks.
     double n = 0, sum_x = 0, sum_y = 0, sum_xx = 0, sum_xy = 0;
     for (std::size_t pass = 0; pass < kChunks.size(); ++pass) {
@@ -156,8 +161,6 @@ void measure_overheads(const CalibrationSetup& setup, cost::Calibration& made) {
     const double slope = (n * sum_xy - sum_x * sum_y) / (n * sum_xx - sum_x * sum_x);
     made.chunk_overhead_s = std::max(1e-6, slope);
     made.segment_overhead_s = std::max(0.0, (sum_y - made.chunk_overhead_s * sum_x) / n);
-    made.op_overhead_s = median_of(op_gaps);
-    made.lane_hop_s = std::max(0.0, median_of(hop_gaps) - made.op_overhead_s);
 }
 
 }  // namespace eps::backend
