@@ -8,13 +8,13 @@
 #include "base/range.hpp"
 #include "comm/collectives.hpp"
 #include "comm/cuda/call.hpp"
+#include "comm/cuda/copy_batch.hpp"
 #include "comm/cuda/copy_streams.hpp"
 #include "comm/cuda/group_exchange.hpp"
 #include "comm/cuda/stream_words.hpp"
 #include "comm/cuda/windows.hpp"
 #include "comm/mailboxes.hpp"
 
-#include <algorithm>
 #include <array>
 #include <cstring>
 #include <utility>
@@ -52,16 +52,24 @@ class CopyEngineExchange final : public GroupExchange {
                  CUstream_st* stream) override {
         lane_ = stream;
         begin_batches(sends, receives);
+        post();
         on_lane_ = CopyStreams::stay_on_lane(sent_bytes_);
         for (Peer& peer : peers_)
             if (peer.receives) words_.write(peer.credit_there, peer.batch_in);
         for (Peer& peer : peers_)
             if (peer.sends && on_lane_) words_.wait(peer.credit, peer.batch_out);
         words_.enqueue(lane_);
-        copies_.begin(lane_, num_sent_to_, sent_bytes_);
+        if (!on_lane_) copies_.begin(lane_, num_sent_to_);
         send_all();
-        copy_own(sends, receives, lane_);
-        copies_.join();
+        if (on_lane_) {
+            pair_own_messages(rank_, sends, receives, [this](const Message& from, const Message& to) {
+                batch_.add(to.data, from.data, from.bytes);
+            });
+            batch_.enqueue(lane_);
+        } else {
+            copy_own(sends, receives, lane_);
+            copies_.join();
+        }
         for (Peer& peer : peers_)
             if (peer.sends) words_.write(peer.arrived_there, peer.batch_out);
         for (Peer& peer : peers_)
@@ -99,6 +107,7 @@ class CopyEngineExchange final : public GroupExchange {
     // first.
     void begin_batches(std::span<const Message> sends, std::span<const Message> receives) {
         posts_.clear();
+        posted_ = 0;
         for (const Message& message : receives) {
             if (!travels(message)) continue;
             const Windows::Place place = windows_.place_of(message.data, message.bytes);
@@ -125,19 +134,23 @@ class CopyEngineExchange final : public GroupExchange {
         }
     }
 
+    // What the mailboxes take.
+    void post() {
+        while (posted_ < posts_.size() && mailboxes_.post(posts_[posted_].peer, posts_[posted_].landing))
+            ++posted_;
+    }
+
     // Tells where messages land and enqueues what is to be sent, until both are done.
     void send_all() {
-        std::size_t posted = 0, sent = 0;
+        std::size_t sent = 0;
         for (;;) {
-            for (; posted < posts_.size() && mailboxes_.post(posts_[posted].peer, posts_[posted].landing);
-                 ++posted) {
-            }
+            post();
             for (; sent < sends_.size(); ++sent) {
                 const auto landing = mailboxes_.take(sends_[sent].peer);
                 if (!landing) break;
                 send(sends_[sent], *landing);
             }
-            if (posted == posts_.size() && sent == sends_.size()) break;
+            if (posted_ == posts_.size() && sent == sends_.size()) break;
             pause();
         }
     }
@@ -153,11 +166,13 @@ class CopyEngineExchange final : public GroupExchange {
                                     "exchange {}",
                                     rank_, peer.batch_out, message.peer, landing.batch));
         std::byte* there = windows_.address(peer.world_rank, {landing.window, landing.offset});
+        if (on_lane_) {
+            batch_.add(there, message.data, message.bytes);
+            return;
+        }
         copies_.split(message.bytes, [&](Range part, CUstream_st* stream) {
-            if (!on_lane_) {
-                words_.wait(peer.credit, landing.batch);
-                words_.enqueue(stream);
-            }
+            words_.wait(peer.credit, landing.batch);
+            words_.enqueue(stream);
             copy(there + part.begin, message.data + part.begin, part.size(), stream);
         });
     }
@@ -166,13 +181,15 @@ class CopyEngineExchange final : public GroupExchange {
     Mailboxes mailboxes_;
     StreamWords words_;
     CopyStreams copies_;
+    CopyBatch batch_;
     std::vector<Peer> peers_;
     CUstream_st* lane_ = nullptr;
     // Of the exchange being enqueued; kept, so that nothing is allocated once warm.
     std::vector<Post> posts_;
+    std::size_t posted_ = 0;  // of them
     std::vector<Message> sends_;
     std::int64_t num_sent_to_ = 0, sent_bytes_ = 0;
-    bool on_lane_ = false;  // the copies; credits of all receivers are waited for at once, in one call
+    bool on_lane_ = false;  // all copies: they begin at once, when all receivers have given their credit
 };
 
 }  // namespace

@@ -20,12 +20,9 @@ CopyStreams::~CopyStreams() {
     cudaEventDestroy(begin_);
 }
 
-void CopyStreams::begin(CUstream_st* lane, std::int64_t num_peers, std::int64_t bytes) {
+void CopyStreams::begin(CUstream_st* lane, std::int64_t num_peers) {
     lane_ = lane;
     turn_ = 0;
-    num_used_ = 0;
-    num_parts_ = 1;
-    if (stay_on_lane(bytes)) return;
     num_parts_ = std::max<std::int64_t>(1, kMost / num_peers);
     num_used_ = std::min(kMost, num_parts_ * num_peers);
     check(cudaEventRecord(begin_, lane_), "cudaEventRecord");

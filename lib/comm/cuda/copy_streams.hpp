@@ -20,11 +20,11 @@ class CopyStreams {
     CopyStreams(const CopyStreams&) = delete;
     CopyStreams& operator=(const CopyStreams&) = delete;
 
-    /// Whether so few bytes go on the lane itself: more streams would cost more than they bring.
+    /// Whether so few bytes better go on the lane itself: more streams would cost more than they bring.
     static bool stay_on_lane(std::int64_t bytes) { return bytes < 32'000'000; }
 
-    /// The copies that follow begin after what is on `lane` now. So many bytes to so many peers.
-    void begin(CUstream_st* lane, std::int64_t num_peers, std::int64_t bytes);
+    /// The copies that follow, to so many peers, begin after what is on `lane` now.
+    void begin(CUstream_st* lane, std::int64_t num_peers);
 
     /// Calls `copy(part, stream)` for the parts of a message, each with the stream for it.
     template <typename Copy>
@@ -33,9 +33,7 @@ class CopyStreams {
         const std::int64_t num_units = (bytes + kUnit - 1) / kUnit;
         for (std::int64_t i = 0; i < num_parts_; ++i) {
             const Range units = part_of(num_units, num_parts_, i);
-            if (!units.empty())
-                copy(Range{units.begin * kUnit, std::min(units.end * kUnit, bytes)},
-                     num_used_ == 0 ? lane_ : next());
+            if (!units.empty()) copy(Range{units.begin * kUnit, std::min(units.end * kUnit, bytes)}, next());
         }
     }
 
@@ -50,7 +48,7 @@ class CopyStreams {
     std::array<CUevent_st*, kMost> ends_ = {};
     CUevent_st* begin_ = nullptr;
     CUstream_st* lane_ = nullptr;
-    std::int64_t num_used_ = 0;   // streams of this exchange; 0: the lane
+    std::int64_t num_used_ = 0;   // streams of this exchange
     std::int64_t num_parts_ = 1;  // of every message
     std::int64_t turn_ = 0;
 };

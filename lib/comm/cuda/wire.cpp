@@ -8,7 +8,6 @@
 #include "comm/progress.hpp"
 #include "comm/wire.hpp"
 
-#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <span>
@@ -59,9 +58,10 @@ class WiredExchange final : public DeviceExchange {
             return;
         }
         // By rotating peers, as they leave; what comes keeps its order.
-        sorted_.assign(sends.begin(), sends.end());
-        std::ranges::stable_sort(
-            sorted_, {}, [&](const Message& message) { return (message.peer - rank() + size()) % size(); });
+        sorted_.clear();
+        for (std::int64_t i = 0; i < size(); ++i)
+            for (const Message& message : sends)
+                if (message.peer == (rank() + i) % size()) sorted_.push_back(message);
         Leaving leaving{wire_.state(), on_device_->leaving.data(), &on_device_->sent_ns};
         leaving.num = add_departures(sorted_, on_device_->leaving.data(), leaving.durations_ns, out_);
         Arriving arriving{wire_.state(), on_device_->arriving.data(), &on_device_->sent_ns};
