@@ -194,6 +194,7 @@ void CudaExecutor::find_marked(Range ops) {
 void CudaExecutor::submit(Range ops) {
     try {
         find_marked(ops);
+        bound_->runner->announce(ops);
         for (std::int64_t begin = ops.begin; begin < ops.end;) {
             const std::int64_t end = end_of_run(begin, ops);
             run({begin, end}, marked_[at(end - 1 - ops.begin)]);

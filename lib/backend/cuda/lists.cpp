@@ -8,15 +8,21 @@
 
 namespace eps::backend::cuda {
 
-const std::int32_t* Lists::put(std::span<const std::int64_t> values, cudaStream_t stream) {
-    const auto bytes = static_cast<std::int64_t>(values.size() * sizeof(std::int32_t));
+std::byte* Lists::take(std::int64_t bytes) {
     if (used_ + bytes > kBytes)
         throw Error(Exit::resource, fmt::format("the lists of a pass are longer than {} bytes", kBytes));
-    auto* host = reinterpret_cast<std::int32_t*>(host_.data() + used_);
-    std::byte* device = device_ + used_;
-    std::ranges::transform(values, host, [](std::int64_t value) { return static_cast<std::int32_t>(value); });
-    check(cudaMemcpyAsync(device, host, at(bytes), cudaMemcpyHostToDevice, stream), "copying a list");
+    std::byte* const taken = host_.data() + used_;
     used_ += (bytes + 255) / 256 * 256;
+    return taken;
+}
+
+const std::int32_t* Lists::put(std::span<const std::int64_t> values, cudaStream_t stream) {
+    const auto bytes = static_cast<std::int64_t>(values.size() * sizeof(std::int32_t));
+    std::byte* const host = take(bytes);
+    std::byte* const device = device_ + (host - host_.data());
+    std::ranges::transform(values, reinterpret_cast<std::int32_t*>(host),
+                           [](std::int64_t value) { return static_cast<std::int32_t>(value); });
+    check(cudaMemcpyAsync(device, host, at(bytes), cudaMemcpyHostToDevice, stream), "copying a list");
     return reinterpret_cast<const std::int32_t*>(device);
 }
 

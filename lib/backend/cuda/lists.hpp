@@ -12,7 +12,7 @@ namespace eps::backend::cuda {
 class Lists {
   public:
     /// Device memory for the lists of one pass, kept elsewhere.
-    static constexpr std::int64_t kBytes = std::int64_t{4} << 20;
+    static constexpr std::int64_t kBytes = std::int64_t{8} << 20;
     explicit Lists(std::byte* device) : host_(kBytes), device_(device) {}
 
     /// Forgets everything: between passes.
@@ -21,6 +21,9 @@ class Lists {
     /// The values as i32 in device memory, there when what follows on the stream runs; they stay until
     /// reset(). Error resource when a pass has more lists than fit.
     const std::int32_t* put(std::span<const std::int64_t> values, cudaStream_t stream);
+
+    /// Page-locked memory for what is copied by somebody else; stays until reset(). Error resource as above.
+    std::byte* take(std::int64_t bytes);
 
   private:
     PinnedBytes host_;

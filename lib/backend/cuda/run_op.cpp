@@ -53,6 +53,18 @@ struct OpRunner::Visitor {
         throw Error(Exit::internal, "an op does not declare what it writes");
     }
     // The block with the chunks of all parts, which lie in the plan.
+    device::Block block_of_numbers(Range range) const {
+        if (range.empty() || self.sent_bounds_ == nullptr || range.begin != self.sent_numbers_.begin) {
+            const device::Block block = this->block(numbers(range));
+            self.sent_numbers_ = range;
+            self.sent_bounds_ = block.chunk_bounds;
+            return block;
+        }
+        device::Block known = block({});
+        known.num_chunks = range.size() / known.num_parts - 1;
+        known.chunk_bounds = self.sent_bounds_;
+        return known;
+    }
     device::Block block(std::span<const std::int64_t> bounds) const {
         device::Block block = block_of(self.tables_);
         block.part_begin = scratch().part_begin();
@@ -172,14 +184,14 @@ struct OpRunner::Visitor {
                                      scratch().compute_maps());
             return;
         }
-        device::map_rows(lane.stream, block(numbers(op.chunk_bounds)), self.tables_.position.ep,
+        device::map_rows(lane.stream, block_of_numbers(op.chunk_bounds), self.tables_.position.ep,
                          all<std::int32_t>(op.all_counts), self.tables_.block.num_ranks(),
                          part<std::int32_t>(op.arrived_slots), op.arrived_slots.rows.size(),
                          self.most_tokens_, rows_written(op.reduce_starts) - 1, order, reduce,
                          scratch().dispatch_maps());
     }
     void operator()(const plan::MapHome& op) const {
-        device::map_home(lane.stream, block(numbers(op.chunk_bounds)), part<std::int32_t>(op.ids),
+        device::map_home(lane.stream, block_of_numbers(op.chunk_bounds), part<std::int32_t>(op.ids),
                          op.ids.rows.size(), all<std::int32_t>(op.starts), all<std::int32_t>(op.index),
                          scratch().dispatch_maps());
     }
@@ -187,16 +199,32 @@ struct OpRunner::Visitor {
         device::gather_ranges(lane.stream, rows(op.in), all<std::int32_t>(op.index), numbers(op.ranges),
                               rows(op.out));
     }
-    void operator()(const plan::ExpertGemm& op) const {
+    const std::vector<device::ExpertShare>& experts_of(const plan::ExpertGemm& op) const {
         const auto offsets = numbers(op.offsets);
         self.experts_.clear();
         for (std::int64_t e = op.experts.begin; e < op.experts.end; ++e) {
             const std::size_t i = at(e - op.experts.begin);
             self.experts_.push_back({weight(op.weight, e).data, {offsets[i], offsets[i + 1]}});
         }
-        const auto kind =
-            op.kind == plan::GemmKind::dense ? kernels::GemmKind::dense : kernels::GemmKind::group;
-        scratch().gemms().expert_gemm(lane.stream, rows(op.in), self.experts_, kind, rows(op.out), num_sms());
+        return self.experts_;
+    }
+    static kernels::GemmKind kind_of(const plan::ExpertGemm& op) {
+        return op.kind == plan::GemmKind::dense ? kernels::GemmKind::dense : kernels::GemmKind::group;
+    }
+    std::optional<device::Gemms::Listed> list(const plan::ExpertGemm& op) const {
+        const auto which =
+            op.which == plan::ExpertWeight::gate_up ? device::Gemms::kFirstList : device::Gemms::kSecondList;
+        return scratch().gemms().list(which, rows(op.in), experts_of(op), kind_of(op), rows(op.out));
+    }
+    void operator()(const plan::ExpertGemm& op) const {
+        if (self.listed_.empty()) self.send_lists(lane);
+        const auto& listed = self.listed_.at(at(current.id - self.announced_.begin));
+        if (!listed) {
+            scratch().gemms().expert_gemm(lane.stream, rows(op.in), experts_of(op), kind_of(op), rows(op.out),
+                                          num_sms());
+            return;
+        }
+        scratch().gemms().run(lane.stream, *listed, num_sms());
     }
     void operator()(const plan::Swiglu& op) const { device::swiglu(lane.stream, rows(op.in), rows(op.out)); }
     void operator()(const plan::LocalReduce& op) const {
@@ -233,6 +261,23 @@ struct OpRunner::Visitor {
         lane.exchange->exchange({}, in, lane.stream);
     }
 };
+
+void OpRunner::announce(Range ops) {
+    announced_ = ops;
+    listed_.clear();
+    sent_bounds_ = nullptr;
+}
+
+void OpRunner::send_lists(const LanePlace& lane) {
+    device::Gemms& gemms = scratch_.gemms();
+    gemms.begin_lists(scratch_.lists().take(gemms.lists_bytes()));
+    for (std::int64_t i = announced_.begin; i < announced_.end; ++i) {
+        const plan::Op& op = plan_.ops[at(i)];
+        const auto* const product = std::get_if<plan::ExpertGemm>(&op.args);
+        listed_.push_back(product == nullptr ? std::nullopt : Visitor{*this, op, lane}.list(*product));
+    }
+    gemms.send_lists(lane.stream);
+}
 
 void OpRunner::run(const plan::Op& op, const LanePlace& lane) {
     std::visit(Visitor{*this, op, lane}, op.args);

@@ -8,6 +8,7 @@
 #include "schedule/tables.hpp"
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace eps::backend::cuda {
@@ -34,10 +35,15 @@ class OpRunner {
     void place(plan::BufferId id, Rows rows) { storage_[static_cast<std::size_t>(id)] = rows; }
     Rows rows_of(plan::BufferId id) const { return storage_[static_cast<std::size_t>(id)]; }
 
+    /// The next calls of run() are for these ops, in their order. Products whose lists travel together are
+    /// on one lane.
+    void announce(Range ops);
+
     void run(const plan::Op& op, const LanePlace& lane);
 
   private:
     struct Visitor;
+    void send_lists(const LanePlace& lane);
 
     const plan::RankPlan& plan_;
     const schedule::Tables& tables_;
@@ -52,6 +58,12 @@ class OpRunner {
     std::vector<kernels::device::ExpertShare> experts_;
     std::vector<std::int64_t> bounds_;
     std::vector<Rows> parts_;
+    // Of the announced ops: grouped products, whose lists are sent before the first of them, and the chunks'
+    // bounds, which two ops of one lane read.
+    Range announced_;
+    std::vector<std::optional<kernels::device::Gemms::Listed>> listed_;  // of each; empty: not sent yet
+    Range sent_numbers_;
+    const std::int32_t* sent_bounds_ = nullptr;
 };
 
 }  // namespace eps::backend::cuda

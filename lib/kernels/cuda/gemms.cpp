@@ -43,10 +43,16 @@ std::int64_t shared_bytes(int num_sms) {
     return std::max(DenseGemm::kWorkspaceBytes, group_workspace_bytes(num_sms));
 }
 
+/// Whether one launch takes all experts.
+bool is_grouped(const Rows& in, GemmKind kind, const Rows& out) {
+    const bool whole_vectors = in.num_cols % 8 == 0 && row_alignment(in) == 16 && row_alignment(out) == 16;
+    return kind == GemmKind::group && in.dtype == DType::bf16 && whole_vectors;
+}
+
 }  // namespace
 
 std::int64_t Gemms::workspace_bytes(std::int64_t most_experts) {
-    return shared_bytes(multiprocessors()) + group_problems_bytes(most_experts);
+    return shared_bytes(multiprocessors()) + (kNumLists + 1) * group_problems_bytes(most_experts);
 }
 
 Gemms::Gemms(std::byte* workspace, std::int64_t most_experts)
@@ -62,9 +68,12 @@ void Gemms::linear(Stream stream, Rows in, Rows weight, const Rows* bias, Rows o
 void Gemms::expert_gemm(Stream stream, Rows in, std::span<const ExpertShare> experts, GemmKind kind, Rows out,
                         int num_sms) {
     if (out.num_cols == 0) return;
-    const bool whole_vectors = in.num_cols % 8 == 0 && row_alignment(in) == 16 && row_alignment(out) == 16;
-    if (kind == GemmKind::group && in.dtype == DType::bf16 && whole_vectors) {
-        group_gemm(stream, in, experts, out, num_sms);
+    if (is_grouped(in, kind, out)) {
+        collect(in, experts, out);
+        if (list_.empty()) return;
+        write_group_problems(stream, in, list_, out, list_at(lists_, kOwnList));
+        launch(stream, {&instance_for(list_, in.num_cols), kOwnList, 0, static_cast<int>(list_.size())},
+               num_sms);
         return;
     }
     for (const ExpertShare& expert : experts) {
@@ -76,8 +85,51 @@ void Gemms::expert_gemm(Stream stream, Rows in, std::span<const ExpertShare> exp
     }
 }
 
-void Gemms::group_gemm(Stream stream, const Rows& in, std::span<const ExpertShare> experts, const Rows& out,
-                       int num_sms) {
+std::int64_t Gemms::lists_bytes() const {
+    return kNumLists * group_problems_bytes(most_experts_);
+}
+
+GroupProblems Gemms::list_at(std::byte* lists, int which) const {
+    return place_group_problems(lists + which * group_problems_bytes(most_experts_), most_experts_);
+}
+
+void Gemms::begin_lists(std::byte* host) {
+    host_lists_ = host;
+    num_listed_ = {};
+}
+
+std::optional<Gemms::Listed> Gemms::list(Which which, Rows in, std::span<const ExpertShare> experts,
+                                         GemmKind kind, Rows out) {
+    if (out.num_cols == 0 || !is_grouped(in, kind, out)) return {};
+    collect(in, experts, out);
+    if (list_.empty()) return Listed{};
+    int& listed = num_listed_.at(static_cast<std::size_t>(which));
+    const Listed product{&instance_for(list_, in.num_cols), which, listed, static_cast<int>(list_.size())};
+    listed += product.count;
+    require_room(listed);
+    fill_group_problems(in, list_, out, entries_from(list_at(host_lists_, which), product.first));
+    return product;
+}
+
+void Gemms::send_lists(Stream stream) {
+    const cudaError_t error = cudaMemcpyAsync(lists_, host_lists_, static_cast<std::size_t>(lists_bytes()),
+                                              cudaMemcpyHostToDevice, stream);
+    if (error != cudaSuccess)
+        throw Error(Exit::internal, std::string("expert_gemm: sending lists: ") + cudaGetErrorString(error));
+}
+
+void Gemms::run(Stream stream, const Listed& product, int num_sms) {
+    if (product.gemm != nullptr) launch(stream, product, num_sms);
+}
+
+void Gemms::require_room(std::int64_t num_experts) const {
+    if (num_experts > most_experts_)
+        throw Error(Exit::internal,
+                    fmt::format("expert_gemm: {} experts, workspace for {}", num_experts, most_experts_));
+}
+
+// The experts that have rows.
+void Gemms::collect(const Rows& in, std::span<const ExpertShare> experts, const Rows& out) {
     require(in.dtype == out.dtype, "expert_gemm", "one dtype", in, out);
     list_.clear();
     for (const ExpertShare& expert : experts) {
@@ -86,18 +138,16 @@ void Gemms::group_gemm(Stream stream, const Rows& in, std::span<const ExpertShar
         if (expert.rows.size() == 0) continue;
         list_.push_back({expert.weight, expert.rows.begin, static_cast<std::int32_t>(expert.rows.size())});
     }
-    if (list_.empty()) return;
-    const std::int64_t num_experts = std::ssize(list_);
-    if (num_experts > most_experts_)
-        throw Error(Exit::internal,
-                    fmt::format("expert_gemm: {} experts, workspace for {}", num_experts, most_experts_));
+    require_room(std::ssize(list_));
+}
 
-    const GroupProblems problems = place_group_problems(lists_, most_experts_);
-    write_group_problems(stream, in, list_, out, problems);
-    const PreparedKey key{&instance_for(list_, in.num_cols), static_cast<int>(num_experts),
+void Gemms::launch(Stream stream, const Listed& product, int num_sms) {
+    const PreparedKey key{product.gemm, product.which, product.first, product.count,
                           num_sms > 0 ? num_sms : device_sms_};
     std::shared_ptr<void>& prepared = prepared_[key];
-    if (!prepared) prepared = key.gemm->prepare(problems, key.num_experts, key.num_sms, workspace_);
+    if (!prepared)
+        prepared = key.gemm->prepare(entries_from(list_at(lists_, key.which), key.first), key.num_experts,
+                                     key.num_sms, workspace_);
     key.gemm->launch(stream, prepared.get());
 }
 

@@ -6,10 +6,12 @@
 #include "kernels/cuda/group_gemm.hpp"
 #include "kernels/cuda/kernels.hpp"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -43,28 +45,53 @@ class Gemms {
     void expert_gemm(Stream stream, Rows in, std::span<const ExpertShare> experts, GemmKind kind, Rows out,
                      int num_sms = 0);
 
+    /// A grouped product whose list is sent with those of others.
+    struct Listed {
+        const GroupGemm* gemm = nullptr;  // null: no rows
+        int which = 0, first = 0, count = 0;
+    };
+    /// Which of two lists: each holds as many experts as there may be.
+    enum Which : int { kFirstList, kSecondList };
+
+    /// Products that are known ahead: one copy for all their lists instead of a launch for each. Their lists
+    /// are written to `host`, page-locked and lists_bytes() long, which stays as it is until the stream has
+    /// got to send_lists(). The products of the lists before are enqueued on the same stream.
+    std::int64_t lists_bytes() const;
+    void begin_lists(std::byte* host);
+    /// Adds a product; nullopt where it is none for a list, but one for expert_gemm().
+    std::optional<Listed> list(Which which, Rows in, std::span<const ExpertShare> experts, GemmKind kind,
+                               Rows out);
+    void send_lists(Stream stream);
+    void run(Stream stream, const Listed& product, int num_sms = 0);
+
     /// What runs where, for reports.
     static std::string describe();
 
   private:
-    void group_gemm(Stream stream, const Rows& in, std::span<const ExpertShare> experts, const Rows& out,
-                    int num_sms);
+    static constexpr int kNumLists = 2;
+    static constexpr int kOwnList = kNumLists;  // of a product that writes it by a launch
+    void require_room(std::int64_t num_experts) const;
+    void collect(const Rows& in, std::span<const ExpertShare> experts, const Rows& out);
+    void launch(Stream stream, const Listed& product, int num_sms);
+    GroupProblems list_at(std::byte* lists, int which) const;
 
-    // A grouped product is prepared once for each number of experts: on the host that takes longer than its
-    // launch.
+    // A grouped product is prepared once for each place and number of experts: on the host that takes longer
+    // than its launch.
     struct PreparedKey {
         const GroupGemm* gemm;
-        int num_experts, num_sms;
+        int which, first, num_experts, num_sms;
         auto operator<=>(const PreparedKey&) const = default;
     };
 
     DenseGemm dense_;
     std::byte* workspace_;  // of a product
-    std::byte* lists_;      // of a grouped one
+    std::byte* lists_;      // of grouped ones
+    std::byte* host_lists_ = nullptr;
+    std::array<int, kNumLists> num_listed_ = {};
     std::int64_t most_experts_;
     int device_sms_;
     std::map<PreparedKey, std::shared_ptr<void>> prepared_;
-    std::vector<GroupProblem> list_;  // of the product being enqueued
+    std::vector<GroupProblem> list_;  // of the product at hand
 };
 
 }  // namespace eps::kernels::device

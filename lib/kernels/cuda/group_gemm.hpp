@@ -34,6 +34,13 @@ struct GroupProblem {
 std::int64_t group_problems_bytes(std::int64_t most_experts);
 GroupProblems place_group_problems(std::byte* bytes, std::int64_t most_experts);
 
+/// The arrays from entry `first` on.
+GroupProblems entries_from(const GroupProblems& problems, std::int64_t first);
+
+/// Fills arrays in host memory, for a copy to be sent.
+void fill_group_problems(const Rows& in, std::span<const GroupProblem> list, const Rows& out,
+                         const GroupProblems& problems);
+
 /// Fills the arrays on the stream. The list travels as arguments of the launch: nothing else has to stay.
 void write_group_problems(Stream stream, const Rows& in, std::span<const GroupProblem> list, const Rows& out,
                           const GroupProblems& problems);

@@ -23,13 +23,8 @@ struct Matrices {
     std::int64_t in_stride, out_stride, n, k;
 };
 
-template <std::size_t kMost>
-__global__ void write_problems_kernel(const __grid_constant__ Part<kMost> part, Matrices matrices,
-                                      std::int64_t element, GroupProblems problems) {
-    const int i = static_cast<int>(threadIdx.x);
-    if (i >= part.count) return;
-    const GroupProblem& from = part.list[i];
-    const int to = part.first + i;
+__host__ __device__ void write(const GroupProblem& from, const Matrices& matrices, std::int64_t element,
+                               const GroupProblems& problems, int to) {
     problems.sizes[3 * to] = from.num_rows;
     problems.sizes[3 * to + 1] = static_cast<std::int32_t>(matrices.n);
     problems.sizes[3 * to + 2] = static_cast<std::int32_t>(matrices.k);
@@ -39,6 +34,22 @@ __global__ void write_problems_kernel(const __grid_constant__ Part<kMost> part, 
     problems.in_stride[to] = matrices.in_stride;
     problems.weight_stride[to] = matrices.k;
     problems.out_stride[to] = matrices.out_stride;
+}
+
+template <std::size_t kMost>
+__global__ void write_problems_kernel(const __grid_constant__ Part<kMost> part, Matrices matrices,
+                                      std::int64_t element, GroupProblems problems) {
+    const int i = static_cast<int>(threadIdx.x);
+    if (i < part.count) write(part.list[i], matrices, element, problems, part.first + i);
+}
+
+Matrices matrices_of(const Rows& in, const Rows& out) {
+    return {.in = in.data,
+            .out = out.data,
+            .in_stride = in.stride,
+            .out_stride = out.stride,
+            .n = out.num_cols,
+            .k = in.num_cols};
 }
 
 template <std::size_t kMost>
@@ -84,16 +95,28 @@ GroupProblems place_group_problems(std::byte* bytes, std::int64_t most_experts) 
             .out_stride = reinterpret_cast<std::int64_t*>(at[6])};
 }
 
+GroupProblems entries_from(const GroupProblems& problems, std::int64_t first) {
+    return {.sizes = problems.sizes + 3 * first,
+            .in = problems.in + first,
+            .weight = problems.weight + first,
+            .out = problems.out + first,
+            .in_stride = problems.in_stride + first,
+            .weight_stride = problems.weight_stride + first,
+            .out_stride = problems.out_stride + first};
+}
+
+void fill_group_problems(const Rows& in, std::span<const GroupProblem> list, const Rows& out,
+                         const GroupProblems& problems) {
+    const Matrices matrices = matrices_of(in, out);
+    for (std::size_t i = 0; i < list.size(); ++i)
+        write(list[i], matrices, bytes_of(in.dtype), problems, static_cast<int>(i));
+}
+
 void write_group_problems(Stream stream, const Rows& in, std::span<const GroupProblem> list, const Rows& out,
                           const GroupProblems& problems) {
-    const Matrices matrices{.in = in.data,
-                            .out = out.data,
-                            .in_stride = in.stride,
-                            .out_stride = out.stride,
-                            .n = out.num_cols,
-                            .k = in.num_cols};
-    const auto write = list.size() <= kFew ? launch<kFew> : launch<kMany>;
-    write(stream, list, matrices, bytes_of(in.dtype), problems);
+    const Matrices matrices = matrices_of(in, out);
+    const auto launched = list.size() <= kFew ? launch<kFew> : launch<kMany>;
+    launched(stream, list, matrices, bytes_of(in.dtype), problems);
     check_launch("write_group_problems");
 }
 

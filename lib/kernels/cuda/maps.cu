@@ -1,6 +1,8 @@
 #include "kernels/cuda/maps.hpp"
 #include "kernels/cuda/vector.cuh"
 
+#include <map>
+
 #include <cub/device/device_scan.cuh>
 
 namespace eps::kernels::device {
@@ -212,7 +214,7 @@ __global__ void at_home_place_kernel(Block block, OwnTokens tokens, const float*
 __global__ void holder_layout_kernel(Block block, int part, const std::int32_t* counts, int num_sources,
                                      int num_fields, std::int32_t* first_expert_row,
                                      std::int32_t* first_home_row, std::int32_t* first_arrived_row,
-                                     std::int32_t* slots_begin) {
+                                     std::int32_t* slots_begin, std::int32_t* last_start) {
     extern __shared__ unsigned shared[];
     auto* mine = reinterpret_cast<std::int32_t*>(shared);  // [sources, local experts, fields]
     const int begin = block.part_begin[part], end = block.part_begin[part + 1];
@@ -252,6 +254,8 @@ __global__ void holder_layout_kernel(Block block, int part, const std::int32_t* 
             for (int e = begin; e < end; ++e) row += count(s, e, out);
         }
         slots_begin[num_sources] = row;
+    } else if (threadIdx.x == 96) {
+        *last_start = 0;  // of the sums: their lengths follow, and their running sum
     }
 }
 
@@ -382,6 +386,15 @@ std::int64_t num_tiles(std::int64_t num_tokens) {
     return (num_tokens + 31) / 32;
 }
 
+// Asked once for each count: the library asks the driver.
+std::size_t scan_bytes_of(std::int64_t count) {
+    thread_local std::map<std::int64_t, std::size_t> known;
+    const auto [entry, is_new] = known.try_emplace(count);
+    std::int32_t* const none = nullptr;
+    if (is_new) cub::DeviceScan::ExclusiveSum(nullptr, entry->second, none, none, static_cast<int>(count));
+    return entry->second;
+}
+
 Workspace cut(void* memory, const Block& block, std::int64_t num_tokens, std::int64_t num_sources) {
     std::size_t used = 0;
     const auto take = [&](std::int64_t count) {
@@ -396,7 +409,7 @@ Workspace cut(void* memory, const Block& block, std::int64_t num_tokens, std::in
     w.first = take(3 * block.num_experts * std::max(num_sources, block.num_shards) + num_sources + 1);
     w.row_of = take(num_sources * num_tokens);
     const std::int64_t most_sums = num_tokens * num_sources * block.top_k + 1;
-    cub::DeviceScan::ExclusiveSum(nullptr, w.scan_bytes, w.totals, w.totals, static_cast<int>(most_sums));
+    w.scan_bytes = scan_bytes_of(most_sums);
     w.scan = take(static_cast<std::int64_t>(w.scan_bytes / sizeof(std::int32_t)) + 1);
     w.bytes = used;
     return w;
@@ -462,7 +475,8 @@ void map_rows(Stream stream, const Block& block, std::int64_t part, const std::i
         throw Error(Exit::resource, "device maps: too many ranks and experts for one block's shared memory");
     holder_layout_kernel<<<1, 256, bytes, stream>>>(block, static_cast<int>(part), counts,
                                                     static_cast<int>(num_sources), num_fields, first_expert,
-                                                    first_home, first_arrived, slots_begin);
+                                                    first_home, first_arrived, slots_begin,
+                                                    reduce.starts + num_home);
     cudaMemsetAsync(w.row_of, 0xff,
                     static_cast<std::size_t>(num_sources * most_tokens) * sizeof(std::int32_t), stream);
     find_tokens_kernel<<<grid_of((num_arrived + 255) / 256), 256, 0, stream>>>(
@@ -473,7 +487,6 @@ void map_rows(Stream stream, const Block& block, std::int64_t part, const std::i
     constexpr int kFields = kMostFields - 1;
     count_tokens(stream, block, tokens, tiles, kFields, w);
     const HolderRows rows{first_expert, first_home, first_arrived};
-    cudaMemsetAsync(reduce.starts + num_home, 0, sizeof(std::int32_t), stream);
     for (const bool entries : {false, true}) {
         holder_place_kernel<<<tiles, 32, mask_bytes(block, kFields), stream>>>(
             block, tokens, w.tile_counts, rows, expert_order, reduce, entries);

@@ -204,6 +204,38 @@ TEST_CASE("products at real sizes: right, and the same bits in any company and o
     }
 }
 
+TEST_CASE("products whose lists travel together have the bits of single ones") {
+    using Gemms = device::Gemms;
+    Products products;
+    const Experts experts{{70, 0, 1, 300, 0, 128}, 640, 1536};
+    const DeviceRows in(DType::bf16, experts.num_rows(), experts.k, 1);
+    const DeviceRows weights(DType::bf16, std::ssize(experts.counts) * experts.n, experts.k, 2, 0.02F);
+    const std::vector<device::ExpertShare> shares = experts.shares(weights);
+    const DeviceRows expected(DType::bf16, experts.num_rows(), experts.n, 3);
+    products.gemms.expert_gemm(nullptr, in, shares, GemmKind::group, expected);
+
+    std::vector<std::byte> host(static_cast<std::size_t>(products.gemms.lists_bytes()));
+    const std::vector<std::vector<device::ExpertShare>> chunks{
+        {shares[0], shares[1]}, {shares[1]}, {shares[2], shares[3]}, {shares[4], shares[5]}};
+    for (int round = 0; round < 2; ++round) {  // places are used again
+        const DeviceRows first(DType::bf16, experts.num_rows(), experts.n, 4);
+        const DeviceRows second(DType::bf16, experts.num_rows(), experts.n, 5);
+        products.gemms.begin_lists(host.data());
+        std::vector<Gemms::Listed> listed;
+        for (const auto& chunk : chunks) {
+            CHECK(!products.gemms.list(Gemms::kFirstList, in, chunk, GemmKind::dense, first));
+            listed.push_back(
+                products.gemms.list(Gemms::kFirstList, in, chunk, GemmKind::group, first).value());
+            listed.push_back(
+                products.gemms.list(Gemms::kSecondList, in, chunk, GemmKind::group, second).value());
+        }
+        products.gemms.send_lists(nullptr);
+        for (const Gemms::Listed& product : listed) products.gemms.run(nullptr, product, 60 * round);
+        CHECK(first.host() == expected.host());
+        CHECK(second.host() == expected.host());
+    }
+}
+
 TEST_CASE("all tiles of GroupGemm give the same bits") {
     int num_sms = 0;
     must(cudaDeviceGetAttribute(&num_sms, cudaDevAttrMultiProcessorCount, 0));
