@@ -118,12 +118,15 @@ odd() {
 }
 
 # compute-sanitizer over every kind of op, exchanges by copy engines (the tool does not follow NCCL between processes).
+# racecheck looks at this project's kernels alone.
 sanitize() {
-    local n tool sanitizer
+    local n tool sanitizer which
     sanitizer=$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)
-    for tool in memcheck racecheck; do
-        for ((n = 1; n <= (ranks < 2 ? ranks : 2); ++n)); do
-            OMP_WAIT_POLICY=passive run "$n" "$sanitizer" --tool "$tool" --error-exitcode 9 \
+    for ((n = 1; n <= (ranks < 2 ? ranks : 2); ++n)); do
+        for tool in memcheck racecheck; do
+            which=()
+            [[ $tool == memcheck ]] || which=(--kernel-name kns=eps)
+            OMP_WAIT_POLICY=passive run "$n" "$sanitizer" --tool "$tool" "${which[@]}" --error-exitcode 9 \
                 "$bench" --config tests/data/gpu-sanitize.json "${share[@]}" --overwrite \
                 --report "$out/sanitize-$tool-$n.json"
         done
