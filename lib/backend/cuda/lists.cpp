@@ -9,6 +9,10 @@
 namespace eps::backend::cuda {
 
 std::byte* Lists::take(std::int64_t bytes) {
+    return used_ + bytes > kBytes / 4 * 3 ? nullptr : next(bytes);
+}
+
+std::byte* Lists::next(std::int64_t bytes) {
     if (used_ + bytes > kBytes)
         throw Error(Exit::resource, fmt::format("the lists of a pass are longer than {} bytes", kBytes));
     std::byte* const taken = host_.data() + used_;
@@ -18,7 +22,7 @@ std::byte* Lists::take(std::int64_t bytes) {
 
 const std::int32_t* Lists::put(std::span<const std::int64_t> values, cudaStream_t stream) {
     const auto bytes = static_cast<std::int64_t>(values.size() * sizeof(std::int32_t));
-    std::byte* const host = take(bytes);
+    std::byte* const host = next(bytes);
     std::byte* const device = device_ + (host - host_.data());
     std::ranges::transform(values, reinterpret_cast<std::int32_t*>(host),
                            [](std::int64_t value) { return static_cast<std::int32_t>(value); });

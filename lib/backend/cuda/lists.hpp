@@ -22,10 +22,12 @@ class Lists {
     /// reset(). Error resource when a pass has more lists than fit.
     const std::int32_t* put(std::span<const std::int64_t> values, cudaStream_t stream);
 
-    /// Page-locked memory for what is copied by somebody else; stays until reset(). Error resource as above.
+    /// Page-locked memory for what is copied by somebody else; stays until reset(). Null when a pass has had
+    /// most of it: the rest is for put().
     std::byte* take(std::int64_t bytes);
 
   private:
+    std::byte* next(std::int64_t bytes);
     PinnedBytes host_;
     std::byte* device_;
     std::int64_t used_ = 0;

@@ -270,7 +270,12 @@ void OpRunner::announce(Range ops) {
 
 void OpRunner::send_lists(const LanePlace& lane) {
     device::Gemms& gemms = scratch_.gemms();
-    gemms.begin_lists(scratch_.lists().take(gemms.lists_bytes()));
+    std::byte* const host = scratch_.lists().take(gemms.lists_bytes());
+    if (host == nullptr) {  // products write their lists themselves
+        listed_.assign(at(announced_.size()), std::nullopt);
+        return;
+    }
+    gemms.begin_lists(host);
     for (std::int64_t i = announced_.begin; i < announced_.end; ++i) {
         const plan::Op& op = plan_.ops[at(i)];
         const auto* const product = std::get_if<plan::ExpertGemm>(&op.args);

@@ -46,6 +46,10 @@ TEST_CASE("lists arrive in the order of the stream, until a pass has too many") 
     const std::vector<std::int64_t> many(at(Lists::kBytes / 4));
     CHECK_THROWS_AS(lists.put(many, streams[0]), Error);
     lists.reset();
+    CHECK(lists.take(Lists::kBytes) == nullptr);
+    CHECK(lists.take(1000) != lists.take(1000));
+    CHECK(lists.put(values, streams[0]) != first);
+    lists.reset();
     CHECK(lists.put(many, streams[0]) == first);
     CHECK(cudaStreamSynchronize(streams[0]) == cudaSuccess);
 }
