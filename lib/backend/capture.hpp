@@ -26,12 +26,12 @@ enum class Tensor : std::int32_t {
 };
 
 /// Which rows are kept: global tokens, or for logits sequences. Ranges are disjoint.
-using Wanted = std::function<std::vector<Range>(Tensor tensor, std::int64_t layer)>;
+using WantedRows = std::function<std::vector<Range>(Tensor tensor, std::int64_t layer)>;
 
 /// Rows of one rank; f32 whatever the dtype was (ids as i32). Observes a pass segment by segment.
 class Capture {
   public:
-    Capture(const schedule::Tables& tables, Executor& executor, Wanted wanted)
+    Capture(const schedule::Tables& tables, Executor& executor, WantedRows wanted)
         : tables_(tables), executor_(executor), wanted_(std::move(wanted)) {}
 
     void observe(const plan::Segment& segment);
@@ -45,7 +45,7 @@ class Capture {
 
     const schedule::Tables& tables_;
     Executor& executor_;
-    Wanted wanted_;
+    WantedRows wanted_;
     std::vector<std::byte> bytes_;
 };
 
