@@ -38,6 +38,8 @@ PEER_GEMMS = {
 }
 LENGTHS = (1024, 2048, 4096, 8192)
 ROWS = (256, 1024, 3072)
+NAMES = ("moe-16384", "moe-4096", "wire", "attention-1024", "attention-4096", "model-1024", "model-4096",
+         *(f"lengths-{length}" for length in LENGTHS), *(f"experts-{rows}" for rows in ROWS), "strategies")
 
 
 class Reports:
@@ -50,11 +52,19 @@ class Reports:
     def has(self, name):
         return (self.folder / f"{name}.json").exists()
 
+    def found(self):
+        """Names of the reports of figures that are there."""
+        return [name for name in NAMES if self.has(name)]
+
     def config(self, name):
         return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))["run"]["config"]
 
     def environment(self, name):
         return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))["environment"]
+
+    def num_ranks(self):
+        """Of the run's reports: the most."""
+        return max((len(self.environment(name)["ranks"]) for name in self.found()), default=0)
 
     def cases(self, name):
         """The valid cases of a report; none where it is missing."""
@@ -129,8 +139,41 @@ def layers_of(config):
     return config["model"].get("layers") or 60
 
 
+def joules_of_a_layer(case):
+    """J for 16384 tokens."""
+    return case.joules and f"{16.384 * case.joules:.1f} J"
+
+
+def alone(reports):
+    """Figures of one GPU, where nothing is exchanged, beside what the same work takes on four."""
+    rows = []
+    for tokens, peer in (16384, "10.46 ms"), (4096, "2.74 ms"):
+        for case in reports.cases(f"moe-{tokens}"):
+            rows.append((f"MoE part, {tokens} tokens, no exchange, {case.params['gemm']} GEMMs of 160 experts",
+                         f"{peer}, 40 experts of one of 4 GPUs, its exchange left out", None, f"{ms(case):.2f} ms"))
+    for case in reports.cases("moe-16384"):
+        rows.append((f"energy of that at 16384 tokens, {case.params['gemm']}", "7.2-7.9 J a GPU", None, joules_of_a_layer(case)))
+    rows += attention_rows(reports)
+    for length, peer in (1024, "28.3 ms"), (4096, "31.6 ms"):
+        cases = reports.cases(f"model-{length}")
+        layers = layers_of(reports.config(f"model-{length}")) if cases else 0
+        for case in cases:
+            rows.append((f"DeepSeek-V2, {layers} of 60 layers, 16384 tokens, S {length}, {case.params['gemm']}",
+                         f"{peer} a layer on 4 GPUs, exchange included", None,
+                         f"{ms(case) / layers:.2f} ms a layer, {rate(case) / 1e3:.1f}k tokens/s"))
+    return table(("figure", "best peer, H200", "must", "here"), rows)
+
+
+def attention_rows(reports):
+    for length, peer, must in (1024, "12.9 ms", "<= 12 ms"), (4096, "16.4 ms", "<= 15.5 ms"):
+        attention = fastest(reports.cases(f"attention-{length}"))
+        yield f"attention part, S {length}, 16384 tokens a GPU", peer, must, attention and f"{ms(attention):.2f} ms"
+
+
 def peers(reports):
     """Each figure beside the best peer and what it must be."""
+    if reports.num_ranks() == 1:
+        return alone(reports)
     rows = []
 
     def add(figure, peer, must, measured):
@@ -153,12 +196,10 @@ def peers(reports):
     shown = best and exposed(best) is not None
     add("exposed share of exchange time in `eps`, at the best n", None, "<= 35 %",
         with_chunks(best, f"{100 * exposed(best):.0f} %") if shown else None)
-    for length, peer, must in (1024, "12.9 ms", "<= 12 ms"), (4096, "16.4 ms", "<= 15.5 ms"):
-        attention = fastest(reports.cases(f"attention-{length}"))
-        add(f"attention part, S {length}, 16384 tokens a GPU", peer, must, attention and f"{ms(attention):.2f} ms")
+    rows += attention_rows(reports)
     for length, peer, must in (1024, 38600, 41000), (4096, 34600, 36000):
         cases = reports.cases(f"model-{length}")
-        quick = fastest(select(cases, "eps")) or fastest(cases)  # a GPU alone has no schedules
+        quick = fastest(select(cases, "eps"))
         layers = layers_of(reports.config(f"model-{length}")) if cases else 60
         text = quick and f"{rate(quick) / 1e3:.1f}k tokens/s, {ms(quick) / layers:.2f} ms a layer"
         whole = layers == 60 and bool(cases) and cases[0].ranks == 4
@@ -179,12 +220,12 @@ def against_chunks(reports):
         for case in cases:
             share = exposed(case)
             name = f"`{case.strategy}`" + (" with `overlap`" if case.strategy == "ep" and case.params.get("overlap") else "")
-            rows.append((name, chunks_name(case) if "chunks" in case.params else None, f"{ms(case):.2f}",
+            rows.append((name, chunks_name(case) if "chunks" in case.params else None, case.params.get("gemm"), f"{ms(case):.2f}",
                          f"{1e3 * case.busy_seconds:.2f}", share is not None and f"{100 * share:.0f} %" or None,
                          case.joules and f"{case.joules:.2f}", case.megahertz and f"{case.megahertz:.0f}"))
         lines += ["", f"MoE part, {tokens} tokens a GPU (standard, serial and pipeline of the paper's figure 11 are `ep`, "
                   "`eps_serial`, `eps`):", ""]
-        lines += table(("strategy", "chunks", "ms", "exchange ms", "exposed", "J per 1000 tokens", "MHz"), rows)
+        lines += table(("strategy", "chunks", "GEMM", "ms", "exchange ms", "exposed", "J per 1000 tokens", "MHz"), rows)
     return lines
 
 
@@ -192,7 +233,11 @@ def by_length(reports):
     found = {length: reports.cases(f"lengths-{length}") for length in LENGTHS}
     numbers = sorted({case.params["chunks"] for cases in found.values() for case in select(cases, "eps")})
     if not numbers:
-        return []
+        kinds = sorted({case.params["gemm"] for cases in found.values() for case in cases})
+        rows = [[f"{kind} GEMMs"] + [f"{ms(case) / 2:.2f}" if (case := one(found[length], "ep", gemm=kind)) else None
+                                     for length in LENGTHS] for kind in kinds]
+        about = ["", "Two whole MoE layers by sequence length, 16384 tokens a GPU, ms a layer:", ""]
+        return [*about, *table(["", *(f"S {length}" for length in LENGTHS)], rows)] if rows else []
 
     def gain(length, case):
         base = one(found[length], "ep", overlap=False)
@@ -230,7 +275,7 @@ def by_rows(reports):
             paper = PAPER_LAYER.get((strategy, wanted["chunks"] or 1, wanted["gemm"]), {}).get(m)
             if library and wanted["gemm_sms"] is not None:
                 paper = PAPER_SMS_3072.get(wanted["gemm_sms"]) if m == 3072 else None
-            elif library:
+            elif library or (case and case.ranks == 1):
                 paper = None
             cells.append(case and (f"{paper:.3f} / {ms(case):.3f}" if paper else f"{ms(case):.3f}"))
         transport = f"NCCL, {wanted['comm_ctas']} CTAs" if library else "copy engines"
@@ -277,11 +322,10 @@ def benches(reports):
 
 
 def machine(reports):
-    names = sorted(path.stem for path in reports.folder.glob("*.json"))
-    for name in names:
+    for name in reports.found():
         environment = reports.environment(name)
-        devices = [rank["device"] for rank in environment["ranks"]]
-        return f"{len(devices)} x {devices[0]}; {environment['cuda']}; NCCL {environment['nccl']}; {environment['blas']}."
+        device = str(environment["ranks"][0]["device"]).split(",", maxsplit=1)[0]
+        return f"{len(environment['ranks'])} x {device}; {environment['cuda']}; {environment['nccl']}; {environment['blas']}."
     raise BadInput(f"{reports.folder}: no reports there")
 
 

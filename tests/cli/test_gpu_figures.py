@@ -49,13 +49,25 @@ def test_the_page(tmp_path):
     assert share[3] == "33 % (n = 4)"
     (model,) = cells(page, "DeepSeek-V2, 30 of 60 layers")
     assert model[3] == "5.5k tokens/s, 6.23 ms a layer"
-    assert [row[5] for row in cells(page, "`eps`") if row[1] == "n = 4"] == ["12.50"]
+    assert [row[6] for row in cells(page, "`eps`") if row[1] == "n = 4"] == ["12.50"]
     assert cells(page, "N 3072") == [["N 3072, K 5120", "128", "430", "315", "441", "656"]]
     assert "    copy   100 GB/s" in page
     assert "Not measured: moe-4096, wire, attention-1024" in page
     assert "INVALID: moe-16384: tp" in page
     short = figures(tmp_path, "--only-peers")
     assert short.returncode == 0 and short.stdout in page
+
+
+def test_one_gpu_exchanges_nothing(tmp_path):
+    document = made_up_reports.report()
+    document["environment"]["ranks"] = document["environment"]["ranks"][:1]
+    document["results"] = [document["results"][0]]
+    document["results"][0]["params"]["gemm"] = "group"
+    write(tmp_path, "moe-16384", document)
+    done = figures(tmp_path, "--only-peers")
+    assert (done.returncode, done.stderr) == (0, "")
+    (row,) = cells(done.stdout, "MoE part, 16384")
+    assert row[0].endswith("no exchange, group GEMMs of 160 experts") and row[3] == "212.00 ms"
 
 
 def test_a_folder_without_reports(tmp_path):
