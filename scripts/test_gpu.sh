@@ -133,33 +133,46 @@ sanitize() {
     done
 }
 
-# In a cache of its own, so that all is measured.
+# modelled NAME [FLAG...]: a report of gpu-auto beside what the simulator makes of the same with the times of calibrate.
+modelled() {
+    local name=$1
+    shift
+    try "$bench" --config configs/gpu-auto.json --name gpu-modelled --backend sim --set /ranks="$ranks" \
+        --calibration "$out/calibration-$ranks.json" --overwrite --report "$out/modelled-$name.json" "$@"
+    table "modelled-$name" python3 scripts/compare_model.py "$out/$name.json" "$out/modelled-$name.json"
+}
+
+# In a cache of its own, so that all is measured. On one GPU, where nothing travels, auto chooses the kind of GEMM.
 calibrate() {
     local -x XDG_CACHE_HOME
     XDG_CACHE_HOME=$(mktemp -d)
-    local begin=$SECONDS load
+    local begin=$SECONDS load length batch=$((16 * ranks)) cases=()
     local -A loads=(
         [uniform]='{"kind": "uniform"}'
         [zipf]='{"kind": "zipf", "exponent": 1.2}'
         [hot]='{"kind": "hot", "experts": [0, 2], "share": 0.4}'
     )
-    run "$ranks" "$bench" calibrate --config configs/gpu-auto.json --scope layer --batch $((16 * ranks)) "${share[@]}"
+    run "$ranks" "$bench" calibrate --config configs/gpu-auto.json --scope layer --batch $batch "${share[@]}"
     echo "test_gpu: calibration took $((SECONDS - begin)) s"
     [[ $((SECONDS - begin)) -le 60 ]] || { failed=1; echo "test_gpu: failed: more than 60 s" >&2; }
     try cp "$XDG_CACHE_HOME"/eps-bench/*.json "$out/calibration-$ranks.json"
+    [[ $ranks -gt 1 ]] || cases=(--set '/cases=[{"strategy": "eps"}, {"strategy": "eps", "chunks": 1, "gemm": ["group", "dense"]}]')
     for load in uniform zipf hot; do
-        measure gpu-auto "auto-$load" --batch $((16 * ranks)) --set "/workload/routing=${loads[$load]}"
+        measure gpu-auto "auto-$load" --batch $batch --set "/workload/routing=${loads[$load]}" "${cases[@]}"
     done
-    table auto python3 scripts/auto_choice_table.py "$out"/auto-{uniform,zipf,hot}.json
-    try "$bench" --config configs/gpu-auto.json --name gpu-auto-modelled --backend sim --set /ranks="$ranks" \
-        --calibration "$out/calibration-$ranks.json" --batch $((16 * ranks)) --overwrite --report "$out/auto-modelled.json"
-    table modelled python3 scripts/compare_model.py "$out/auto-uniform.json" "$out/auto-modelled.json"
+    modelled auto-uniform --batch $batch "${cases[@]}"
+    if [[ $ranks -eq 1 ]]; then
+        for length in 128 4096; do
+            measure gpu-auto "auto-$length" --batch $batch --sequence-length $length "${cases[@]}"
+            modelled "auto-$length" --batch $batch --sequence-length $length "${cases[@]}"
+        done
+    fi
+    table auto python3 scripts/auto_choice_table.py "$out"/auto-*.json
+    cases=(--scope layer --set '/cases=[{"strategy": "ep", "gemm": "group"}]')
+    measure gpu-auto layer --batch $batch "${cases[@]}"
+    modelled layer --batch $batch "${cases[@]}"
     rm -r "$XDG_CACHE_HOME"
 }
-
-# A GPU alone exchanges nothing: all schedules are one.
-schedules=()
-[[ $ranks -gt 1 ]] || schedules=(--set '/cases=[{"strategy": "ep", "gemm": ["group", "dense"]}]')
 
 moe() {
     measure gpu-attention attention-1024 --batch $((16 * ranks))

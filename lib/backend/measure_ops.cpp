@@ -62,7 +62,7 @@ std::vector<cost::ExpertGemmTimes> measured_experts(MicroBench& bench, const Gra
     return measured;
 }
 
-/// 16 tokens of different experts, two parts, the model's top k; bytes are those of the ids or slots.
+/// Tokens that go round the experts, the model's top k; two parts where rows travel.
 IndexWork index_work(const model::ModelSpec& spec, bool travels, std::int64_t num_tokens) {
     const std::int64_t num_experts = std::max<std::int64_t>(1, spec.n_routed_experts);
     const std::int64_t k = std::max<std::int64_t>(1, spec.num_experts_per_tok);
