@@ -7,16 +7,12 @@
 
 namespace eps::backend {
 
-using cost::Asked;
-using cost::TimeTable;
-using cost::Wanted;
-
 namespace {
 
 /// `seconds_at` 1, second, second * step, ... and `most`, until a run is long.
-TimeTable measured_at(std::int64_t second, std::int64_t step, std::int64_t most,
-                      const SecondsAt& seconds_at) {
-    TimeTable table;
+cost::TimeTable measured_at(std::int64_t second, std::int64_t step, std::int64_t most,
+                            const SecondsAt& seconds_at) {
+    cost::TimeTable table;
     for (std::int64_t size = 1;; size = std::min(std::max(second, size * step), most)) {
         const double seconds = seconds_at(size);
         table.sizes.push_back(static_cast<double>(size));
@@ -25,7 +21,7 @@ TimeTable measured_at(std::int64_t second, std::int64_t step, std::int64_t most,
     }
 }
 
-TimeTable measured_at(const Grain& grain, std::int64_t most, const SecondsAt& seconds_at) {
+cost::TimeTable measured_at(const Grain& grain, std::int64_t most, const SecondsAt& seconds_at) {
     return measured_at(grain.second_size, grain.step, most, seconds_at);
 }
 
@@ -35,7 +31,8 @@ cost::GemmTimes& gemm_of(cost::DTypeTimes& times, std::int64_t n, std::int64_t k
     return times.gemms.emplace_back(cost::GemmTimes{.n = n, .k = k, .by_rows = {}, .experts = {}});
 }
 
-std::vector<cost::ExpertGemmTimes> measured_experts(MicroBench& bench, const Grain& grain, const Wanted& w) {
+std::vector<cost::ExpertGemmTimes> measured_experts(MicroBench& bench, const Grain& grain,
+                                                    const cost::Wanted& w) {
     std::vector<std::int64_t> sizes{1};
     for (const std::int64_t size : grain.group_sizes)
         if (size > sizes.back() && size <= w.num_experts) sizes.push_back(size);
@@ -86,15 +83,15 @@ IndexWork index_work(const model::ModelSpec& spec, bool travels, std::int64_t nu
     return work;
 }
 
-TimeTable measured_index_op(const CalibrationSetup& setup, std::string_view op, bool on_exchange_lane,
-                            std::int64_t most_bytes) {
+cost::TimeTable measured_index_op(const CalibrationSetup& setup, std::string_view op, bool on_exchange_lane,
+                                  std::int64_t most_bytes) {
     const bool travels = op != "map_rows" || on_exchange_lane;
     const bool by_slots = op == "map_rows" && on_exchange_lane;
     const routing::BlockShape block = index_work(*setup.spec, travels, 1).block;
     const std::int64_t row_bytes = 4 * (op == "map_home" ? block.top_k
                                         : by_slots       ? block.slot_columns()
                                                          : 2 * block.top_k);
-    TimeTable table =
+    cost::TimeTable table =
         measured_at(4, 4, std::max<std::int64_t>(1, most_bytes / row_bytes), [&](std::int64_t rows) {
             const IndexWork work = index_work(*setup.spec, travels, rows);
             const double seconds = setup.bench->index_op(op, work);
@@ -105,9 +102,9 @@ TimeTable measured_index_op(const CalibrationSetup& setup, std::string_view op, 
     return table;
 }
 
-void measure_memory(const CalibrationSetup& setup, const Wanted& w, cost::DTypeTimes& times) {
+void measure_memory(const CalibrationSetup& setup, const cost::Wanted& w, cost::DTypeTimes& times) {
     const std::string op(plan::kOpNames[at(w.n)]);
-    const bool exchanges = w.what == Asked::exchange_op;
+    const bool exchanges = w.what == cost::Asked::exchange_op;
     cost::OpTables& tables = exchanges ? times.exchange_ops : times.compute_ops;
     if (op == "route" || op == "map_rows" || op == "map_home") {
         tables[op] = measured_index_op(setup, op, exchanges, w.most);
@@ -117,7 +114,7 @@ void measure_memory(const CalibrationSetup& setup, const Wanted& w, cost::DTypeT
     if (of_row <= 0) return;
     const auto most_rows =
         std::max<std::int64_t>(1, static_cast<std::int64_t>(static_cast<double>(w.most) / of_row));
-    TimeTable table =
+    cost::TimeTable table =
         measured_at(8, 8, most_rows, setup.bench->memory_op(op, w.dtype, w.k, most_rows, exchanges));
     for (double& size : table.sizes) size *= of_row;
     tables[op] = std::move(table);
@@ -138,24 +135,24 @@ void measure_ops(const CalibrationSetup& setup, const cost::Wanted& wanted, cost
     MicroBench& bench = *setup.bench;
     const Grain grain = bench.grain({});
     switch (wanted.what) {
-        case Asked::linear:
+        case cost::Asked::linear:
             gemm_of(times, wanted.n, wanted.k).by_rows =
                 measured_at(grain, wanted.most, bench.linear(wanted));
             return;
-        case Asked::experts:
+        case cost::Asked::experts:
             gemm_of(times, wanted.n, wanted.k).experts = measured_experts(bench, grain, wanted);
             return;
-        case Asked::gate:
+        case cost::Asked::gate:
             times.gates.push_back({wanted.n, wanted.k, measured_at(grain, wanted.most, bench.gate(wanted))});
             return;
-        case Asked::attention:
+        case cost::Asked::attention:
             times.attentions.push_back(
                 {wanted.n, wanted.k, measured_at(grain, wanted.most, bench.attention(wanted))});
             return;
-        case Asked::compute_op:
-        case Asked::exchange_op:
+        case cost::Asked::compute_op:
+        case cost::Asked::exchange_op:
             return measure_memory(setup, wanted, times);
-        case Asked::exchange:
+        case cost::Asked::exchange:
             return;  // of all ranks together
     }
     throw Error(Exit::internal, "unknown thing to measure");
