@@ -146,7 +146,7 @@ modelled() {
 calibrate() {
     local -x XDG_CACHE_HOME
     XDG_CACHE_HOME=$(mktemp -d)
-    local begin=$SECONDS load length batch=$((16 * ranks)) cases=()
+    local begin=$SECONDS load length batch=$((16 * ranks)) names=(uniform zipf hot) cases=()
     local -A loads=(
         [uniform]='{"kind": "uniform"}'
         [zipf]='{"kind": "zipf", "exponent": 1.2}'
@@ -156,8 +156,11 @@ calibrate() {
     echo "test_gpu: calibration took $((SECONDS - begin)) s"
     [[ $((SECONDS - begin)) -le 60 ]] || { failed=1; echo "test_gpu: failed: more than 60 s" >&2; }
     try cp "$XDG_CACHE_HOME"/eps-bench/*.json "$out/calibration-$ranks.json"
-    [[ $ranks -gt 1 ]] || cases=(--set '/cases=[{"strategy": "eps"}, {"strategy": "eps", "chunks": 1, "gemm": ["group", "dense"]}]')
-    for load in uniform zipf hot; do
+    if [[ $ranks -eq 1 ]]; then
+        names=(uniform zipf)
+        cases=(--set '/cases=[{"strategy": "eps"}, {"strategy": "eps", "chunks": 1, "gemm": ["group", "dense"]}]')
+    fi
+    for load in "${names[@]}"; do
         measure gpu-auto "auto-$load" --batch $batch --set "/workload/routing=${loads[$load]}" "${cases[@]}"
     done
     modelled auto-uniform --batch $batch "${cases[@]}"

@@ -88,10 +88,12 @@ class DeviceList {
 struct Products {
     DeviceBytes workspace;
     device::Gemms gemms;
+    PinnedBytes lists;
 
     explicit Products(std::int64_t most_experts)
         : workspace(device::Gemms::workspace_bytes(most_experts), "the workspace of GEMMs"),
-          gemms(workspace.data(), most_experts) {}
+          gemms(workspace.data(), most_experts),
+          lists(gemms.lists_bytes()) {}
 };
 
 /// Weights of one shape, used in turn: enough of them to come from memory, if the model's do.
@@ -106,6 +108,7 @@ class WeightsInTurn {
         all_ = std::make_unique<DeviceMatrix>(w.dtype, num_ * w.n, w.k, 0.02F);
         rows_of_one_ = w.n;
     }
+    std::int64_t size() const { return num_; }
     Rows next() {
         const std::int64_t first = next_++ % num_ * rows_of_one_;
         return all_->rows.slice(first, first + rows_of_one_);
@@ -293,17 +296,36 @@ class CudaMicroBench : public MicroBench {
         const auto weights = std::make_shared<WeightsInTurn>(setup_, w, most_experts);
         const auto in = std::make_shared<DeviceMatrix>(w.dtype, most_rows, w.k);
         const auto out = std::make_shared<DeviceMatrix>(w.dtype, most_rows, w.n);
-        const auto products = std::make_shared<Products>(most_experts);
+        const auto products = std::make_shared<Products>(std::max(most_experts, weights->size()));
         return [this, weights, in, out, products](plan::GemmKind kind, std::int64_t num_experts,
                                                   std::int64_t rows) {
             const auto run_as =
                 kind == plan::GemmKind::dense ? kernels::GemmKind::dense : kernels::GemmKind::group;
+            device::Gemms& gemms = products->gemms;
             std::vector<device::ExpertShare> experts(at(num_experts));
-            return clock_.seconds_of([&] {
+            const auto take_next = [&] {
                 for (std::int64_t e = 0; e < num_experts; ++e)
                     experts[at(e)] = {weights->next().data, {e * rows, (e + 1) * rows}};
-                products->gemms.expert_gemm(clock_.stream(), in->rows, experts, run_as, out->rows);
-            });
+            };
+            // As in a pass: the lists of grouped products are there beforehand.
+            std::vector<device::Gemms::Listed> listed;
+            gemms.begin_lists(products->lists.data());
+            const std::int64_t num_lists = std::clamp<std::int64_t>(weights->size() / num_experts, 1, 256);
+            for (std::int64_t i = 0; i < num_lists; ++i) {
+                take_next();
+                const auto product =
+                    gemms.list(device::Gemms::kFirstList, in->rows, experts, run_as, out->rows);
+                if (!product) break;
+                listed.push_back(*product);
+            }
+            if (listed.empty())
+                return clock_.seconds_of([&] {
+                    take_next();
+                    gemms.expert_gemm(clock_.stream(), in->rows, experts, run_as, out->rows);
+                });
+            gemms.send_lists(clock_.stream());
+            std::size_t next = 0;
+            return clock_.seconds_of([&] { gemms.run(clock_.stream(), listed[next++ % listed.size()]); });
         };
     }
 
