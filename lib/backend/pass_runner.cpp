@@ -4,6 +4,7 @@
 #include "schedule/check_input.hpp"
 
 #include <algorithm>
+#include <functional>
 
 namespace eps::backend {
 
@@ -38,11 +39,18 @@ void PassRunner::run(Executor& executor, bool traced, const Observer& observe) {
             executor.finish();  // the executor reads the arrays that are about to move
             builder_.make_room(most);
         }
-        const auto begin = std::ssize(builder_.plan().ops);
+        auto begin = std::ssize(builder_.plan().ops);
+        const auto submit = [&] {
+            const auto end = std::ssize(builder_.plan().ops);
+            executor.submit({begin, end});
+            begin = end;
+        };
         const bool experts = step.segment.kind == plan::SegmentKind::experts;
-        lowering_.lower(step.segment, experts ? schedule::view_of(tables_, counts_of(step.segment).counts)
-                                              : routing::CountsView{});
-        executor.submit({begin, std::ssize(builder_.plan().ops)});
+        lowering_.lower(
+            step.segment,
+            experts ? schedule::view_of(tables_, counts_of(step.segment).counts) : routing::CountsView{},
+            std::ref(submit));
+        submit();
         if (!observe) continue;
         executor.finish();
         observe(step.segment);

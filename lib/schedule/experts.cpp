@@ -80,7 +80,8 @@ void Lowering::Sizes::measure(const Tables& tables, const routing::Chunks& chunk
     num_entries = expert_begin.back();
 }
 
-void Lowering::experts(const MicroBatchTables& batch, std::int64_t layer, const routing::CountsView& counts) {
+void Lowering::experts(const MicroBatchTables& batch, std::int64_t layer, const routing::CountsView& counts,
+                       const Begun& begun) {
     const WorkBuffers& work = tables_.buffers;
     choose_chunks(counts);
     const std::int64_t n = chunks().size();
@@ -89,6 +90,7 @@ void Lowering::experts(const MicroBatchTables& batch, std::int64_t layer, const 
     builder_.set_serial(!tables_.setup.schedule.overlap);
 
     dispatch_slots(batch, counts);
+    if (begun) begun();
     for (std::int64_t chunk = 0; chunk < n; ++chunk) {
         dispatch_chunk(batch, chunk);
         compute_chunk(layer, chunk);

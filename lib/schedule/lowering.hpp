@@ -8,6 +8,7 @@
 #include "schedule/tables.hpp"
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -23,8 +24,11 @@ class Lowering {
     std::int64_t most_entries() const;
 
     /// Appends the segment's ops. `counts` is read for experts segments only: rows of this rank alone where
-    /// rows are replicated (one source), otherwise of every rank of the block.
-    void lower(const plan::Segment& segment, const routing::CountsView& counts);
+    /// rows are replicated (one source), otherwise of every rank of the block. `begun` (may be empty) is
+    /// called when the first ops of an experts segment are appended whose rows travel: whoever runs them need
+    /// not wait for the rest.
+    using Begun = std::function<void()>;
+    void lower(const plan::Segment& segment, const routing::CountsView& counts, const Begun& begun = {});
 
   private:
     // One file per kind of segment.
@@ -33,7 +37,8 @@ class Lowering {
     void attention(const MicroBatchTables& batch, std::int64_t layer);
     void dense(const MicroBatchTables& batch, std::int64_t layer);
     void gate(const MicroBatchTables& batch, std::int64_t layer);
-    void experts(const MicroBatchTables& batch, std::int64_t layer, const routing::CountsView& counts);
+    void experts(const MicroBatchTables& batch, std::int64_t layer, const routing::CountsView& counts,
+                 const Begun& begun);
     void experts_at_home(const MicroBatchTables& batch, std::int64_t layer,
                          const routing::CountsView& counts);
     void head(const MicroBatchTables& batch);

@@ -13,7 +13,7 @@ using plan::SegmentKind;
 using plan::Slice;
 using plan::writes;
 
-void Lowering::lower(const plan::Segment& segment, const routing::CountsView& counts) {
+void Lowering::lower(const plan::Segment& segment, const routing::CountsView& counts, const Begun& begun) {
     builder_.begin_segment(segment);
     const MicroBatchTables& batch = tables_.micro_batches[static_cast<std::size_t>(segment.micro_batch)];
     switch (segment.kind) {
@@ -29,7 +29,7 @@ void Lowering::lower(const plan::Segment& segment, const routing::CountsView& co
             return gate(batch, segment.layer);
         case SegmentKind::experts:
             return tables_.replicated ? experts_at_home(batch, segment.layer, counts)
-                                      : experts(batch, segment.layer, counts);
+                                      : experts(batch, segment.layer, counts, begun);
         case SegmentKind::head:
             return head(batch);
         case SegmentKind::stage_out:
