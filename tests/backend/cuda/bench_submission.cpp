@@ -66,11 +66,11 @@ class Stopwatch final : public Executor {
     void submit(Range ops) override {
         if (ops.empty()) return;
         const std::int64_t begin_ns = comm::steady_now_ns();
-        Times times{.segment = plan_->segments[at(plan_->ops[at(ops.begin)].segment)]};
-        times.lower_us = us(begin_ns - last_ns_);
+        Times& times = times_of(plan_->segments[at(plan_->ops[at(ops.begin)].segment)]);
+        times.lower_us += us(begin_ns - last_ns_);
         if (by_op_) {
             submit_one_by_one(ops);
-        } else if (times.segment.kind == plan::SegmentKind::experts) {
+        } else if (times.segment.kind == plan::SegmentKind::experts && times.first_ns == 0) {
             inner_.submit({ops.begin, ops.begin + 1});
             times.first_ns = comm::steady_now_ns();
             times.first_us = us(times.first_ns - counted_ns_);
@@ -79,8 +79,7 @@ class Stopwatch final : public Executor {
             inner_.submit(ops);
         }
         last_ns_ = comm::steady_now_ns();
-        times.submit_us = us(last_ns_ - begin_ns);
-        segments_.push_back(times);
+        times.submit_us += us(last_ns_ - begin_ns);
     }
     void wait(plan::OpId op) override {
         inner_.wait(op);
@@ -98,6 +97,13 @@ class Stopwatch final : public Executor {
     std::int64_t peak_bytes() const override { return inner_.peak_bytes(); }
 
   private:
+    // A segment may come in parts.
+    Times& times_of(const plan::Segment& segment) {
+        if (segments_.empty() || segments_.back().segment.kind != segment.kind ||
+            segments_.back().segment.layer != segment.layer)
+            segments_.push_back({.segment = segment});
+        return segments_.back();
+    }
     void submit_one_by_one(Range ops) {
         for (std::int64_t i = ops.begin; i < ops.end; ++i) {
             const std::int64_t begin_ns = comm::steady_now_ns();
