@@ -60,11 +60,13 @@ class ExchangeTables {
         };
         cost::ExchangeTimes times{
             .transport = transport, .num_messages = num_messages, .by_bytes = {}, .beside_by_bytes = {}};
-        for (std::int64_t bytes = 64;; bytes *= 8) {
+        constexpr std::int64_t kLeast = 64;  // and whole multiples
+        const std::int64_t most = std::max(kLeast, most_bytes_ / num_messages / kLeast * kLeast);
+        for (std::int64_t bytes = kLeast;; bytes = std::min(8 * bytes, most)) {
             const double seconds = seconds_at(bytes);
             times.by_bytes.sizes.push_back(static_cast<double>(bytes * num_messages));
             times.by_bytes.seconds.push_back(seconds);
-            if (bytes * num_messages * 8 > most_bytes_ || seconds > cost::kLongRun_s) break;
+            if (bytes == most || seconds > cost::kLongRun_s) break;
         }
         times.beside_by_bytes.sizes = times.by_bytes.sizes;
         const auto busy = micro_.keep_busy();

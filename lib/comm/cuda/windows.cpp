@@ -91,7 +91,7 @@ void Windows::close(Window& window) {
 
 void Windows::remove(std::int32_t window) {
     close(windows_.at(at(window)));
-    world_.barrier();
+    if (std::uncaught_exceptions() == exceptions_before_) world_.barrier();
 }
 
 Windows::Place Windows::place_of(const std::byte* data, std::int64_t bytes) const {

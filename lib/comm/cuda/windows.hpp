@@ -27,7 +27,8 @@ class Windows {
     /// bytes). Returns the window's number, the same on all ranks. Collective. Errors: resource.
     std::int32_t add(std::byte* data, std::int64_t bytes);
 
-    /// Closes a window, before its memory is freed. No transfer is under way on any rank. Collective.
+    /// Closes a window, before its memory is freed. No transfer is under way on any rank. Collective, unless
+    /// an exception is on its way.
     void remove(std::int32_t window);
 
     struct Place {
