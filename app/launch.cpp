@@ -6,17 +6,24 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <new>
 
 namespace eps {
 
 namespace {
+
+const char* text_of(const std::exception& error) {
+    return dynamic_cast<const std::bad_alloc*>(&error) != nullptr
+               ? "no memory is left on the host; fewer tokens, layers or ranks need less"
+               : error.what();
+}
 
 // Status and message of what `work` throws, empty if it does not.
 std::string failure_of(const std::function<void()>& work) {
     try {
         work();
     } catch (const std::exception& error) {
-        return std::to_string(static_cast<int>(status_of(error))) + " " + error.what();
+        return std::to_string(static_cast<int>(status_of(error))) + " " + text_of(error);
     }
     return "";
 }
@@ -30,6 +37,7 @@ std::string failure_of(const std::function<void()>& work) {
 }  // namespace
 
 Exit status_of(const std::exception& error) {
+    if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return Exit::resource;
     const auto* known = dynamic_cast<const Error*>(&error);
     return known != nullptr ? known->status() : Exit::internal;
 }
@@ -50,7 +58,7 @@ void on_first_rank(comm::Communicator& world, const std::function<void()>& work)
 
 void end_run(comm::Communicator& world, const std::exception& error) {
     const Exit status = status_of(error);
-    std::fprintf(stderr, "eps-bench: rank %ld: %s\n", static_cast<long>(world.rank()), error.what());
+    std::fprintf(stderr, "eps-bench: rank %ld: %s\n", static_cast<long>(world.rank()), text_of(error));
     std::fflush(stderr);
     world.abort(static_cast<int>(status));
     std::_Exit(static_cast<int>(status));
