@@ -49,7 +49,7 @@ struct Libraries {
 /// What a calibration depends on, beside the host, its MPI and how many ranks there are.
 struct MeasuredOn {
     std::string backend;           // as in configs
-    std::string device;            // "2 x NVIDIA H200"; empty: the host's own cores
+    std::string device;            // "NVIDIA H200"; empty: the host's own cores
     std::string libraries;         // of all dtypes
     std::int64_t threads = 1;      // of the compute lane
     std::int64_t cache_bytes = 0;  // weights of a rank that are more come from memory in every pass

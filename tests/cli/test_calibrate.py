@@ -29,8 +29,8 @@ def told(run):
 
 
 def test_calibrate_measures_once_and_keeps_what_it_measured(bench, cache):
-    config = bench.folder / "config.json"
-    config.write_text(json.dumps(AUTO))
+    config = bench.folder / "config.json"  # whose largest exchange lies between the sizes that are measured
+    config.write_text(json.dumps({**AUTO, "workload": {"batch": 2, "sequence_length": 500}}))
     first = bench(None, "calibrate", "--config", config)
     assert first.status == 0, first.stderr
     assert len(told(first)) == 1 and "measuring them once" in told(first)[0]
