@@ -179,6 +179,7 @@ class Program {
         if (launch_.options.dry_run || launch_.options.plan) return only_tell(groups);
         if (launch_.options.calibrate) return only_calibrate();
 
+        check_outputs();
         calibrate();
         report_ = start_report(config_, launch_, mpi_, argv_, utc, cpus_);
         if (times_) report_.environment.calibration = times_->used();
@@ -259,6 +260,7 @@ class Program {
                                                                       .about = calibration_.about,
                                                                       .num_measured = 0};
         });
+        check_outputs();
         open_outputs();
         on_first_rank(*launch_.world, [&] {
             prompts_ = make_prompts(config_);
@@ -290,15 +292,23 @@ class Program {
         return Exit::ok;
     }
 
-    void open_outputs() {
-        progress_ = std::make_unique<report::Progress>(launch_.speaks() && report::stderr_is_terminal());
+    // Before anything takes time.
+    void check_outputs() {
         on_first_rank(*launch_.world, [&] {
             const bool overwrite = launch_.options.overwrite;
             if (config_.dump_path) check_output_path(*config_.dump_path, "dump", overwrite);
             if (launch_.options.timeline_path)
                 check_output_path(*launch_.options.timeline_path, "timeline", overwrite);
-            const auto file = std::make_shared<report::ReportFile>(config_.report_path, overwrite);
+            check_output_path(config_.report_path, "report", overwrite);
             refuse_equal_paths();
+        });
+    }
+
+    void open_outputs() {
+        progress_ = std::make_unique<report::Progress>(launch_.speaks() && report::stderr_is_terminal());
+        on_first_rank(*launch_.world, [&] {
+            const auto file =
+                std::make_shared<report::ReportFile>(config_.report_path, launch_.options.overwrite);
             file->hold(report_);
             std::atomic_store(&file_, file);
         });

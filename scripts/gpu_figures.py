@@ -8,12 +8,11 @@ Reports that are not there are named; INVALID cases have no figure.
 """
 
 import argparse
-import json
 import pathlib
 import re
 import sys
 
-from plotting.inputs import BadInput, read_reports
+from plotting.inputs import BadInput, read_json, read_reports
 
 # Gains in % over plain EP, by number of chunks: the paper's table 2 (8 H800).
 PAPER_GAINS = {
@@ -56,11 +55,15 @@ class Reports:
         """Names of the reports of figures that are there."""
         return [name for name in NAMES if self.has(name)]
 
+    def document(self, name):
+        read_reports([self.folder / f"{name}.json"])  # complains about what is none
+        return read_json(self.folder / f"{name}.json")
+
     def config(self, name):
-        return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))["run"]["config"]
+        return self.document(name)["run"]["config"]
 
     def environment(self, name):
-        return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))["environment"]
+        return self.document(name)["environment"]
 
     def num_ranks(self):
         """Of the run's reports: the most."""
