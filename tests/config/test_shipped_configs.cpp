@@ -15,8 +15,17 @@ TEST_CASE("shipped configs are configs") {
         const config::RunConfig run =
             config_of({}, 4, read_text_file(find_shipped("configs") + "/" + name + ".json", Exit::usage));
         CHECK(run.name == name);
-        CHECK(run.cases.size() > 1);
+        CHECK(!run.cases.empty());
     }
+}
+
+TEST_CASE("configs of tests on GPUs are configs, on 1 and 2 ranks") {
+    for (const std::string name : {"gpu-cases", "gpu-odd", "gpu-sanitize"})
+        for (const std::int64_t num_ranks : {1, 2}) {
+            INFO(name << " on " << num_ranks);
+            const std::string path = EPS_SOURCE_DIR "/tests/data/" + name + ".json";
+            CHECK(config_of({}, num_ranks, read_text_file(path, Exit::usage)).name == name);
+        }
 }
 
 TEST_CASE("the quickstart shows every strategy") {
