@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace eps::cost {
 
@@ -22,6 +23,9 @@ Chooser::Chooser(const OpTimes& times, const ExpertLayer& layer)
       one_chunk_(times, layer.hidden, layer.width),
       row_bytes_(number(layer.hidden * bytes_of(layer.dtype))) {
     times_.use_transport(layer.transport);
+    for (auto& [table, op] :
+         {std::pair{&gather_, "pack_rows"}, {&swiglu_, "swiglu"}, {&reduce_, "local_reduce"}})
+        if (const TimeTable* known = times.memory_table(op, false)) *table = *known;
     work_.slowdown = times.calibration().exchange_slowdown;
     work_.loss = times.calibration().gemm_loss;
 }
@@ -89,15 +93,15 @@ double Chooser::compute_seconds(Range experts) const {
     const double rows = number(rows_before_[at(experts.end)] - rows_before_[at(experts.begin)]);
     if (rows == 0) return 0;
     const double sums = number(home_before_[at(experts.end)] - home_before_[at(experts.begin)]);
-    const double group = gemms_.seconds(plan::GemmKind::group, experts);
-    const double dense = gemms_.seconds(plan::GemmKind::dense, experts);
-    const double gemm = !layer_.gemm                            ? std::min(group, dense)
-                        : *layer_.gemm == plan::GemmKind::group ? group
-                                                                : dense;
+    const double gemm = layer_.gemm ? gemms_.seconds(*layer_.gemm, experts)
+                                    : std::min(gemms_.seconds(plan::GemmKind::group, experts),
+                                               gemms_.seconds(plan::GemmKind::dense, experts));
     const double act_bytes = number(3 * layer_.width * bytes_of(layer_.dtype));
-    return gemm + times_.memory_seconds("pack_rows", false, 2 * rows * row_bytes_) +
-           times_.memory_seconds("swiglu", false, rows * act_bytes) +
-           times_.memory_seconds("local_reduce", false, (rows + sums) * row_bytes_);
+    const auto seconds = [](const TimeTable& table, double bytes) {
+        return table.sizes.empty() ? 0 : table.at(bytes);
+    };
+    return gemm + seconds(gather_, 2 * rows * row_bytes_) + seconds(swiglu_, rows * act_bytes) +
+           seconds(reduce_, (rows + sums) * row_bytes_);
 }
 
 // Rows to and from other ranks, and rows that stay, of the rank with the most.

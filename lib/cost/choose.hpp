@@ -80,8 +80,9 @@ class Chooser {
 
     OpTimes times_;
     ExpertLayer layer_;
-    ExpertTimes gemms_;      // under the load of the block
-    ExpertTimes one_chunk_;  // for kind_of
+    ExpertTimes gemms_;                   // under the load of the block
+    ExpertTimes one_chunk_;               // for kind_of
+    TimeTable gather_, swiglu_, reduce_;  // of every chunk; without sizes: not measured
     Pipeline pipeline_;
     double row_bytes_ = 0;
 

@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::array kKinds{plan::GemmKind::group, plan::GemmKind::dense};
 
-std::size_t place_of(plan::GemmKind kind) {
+std::size_t index_of(plan::GemmKind kind) {
     return kind == plan::GemmKind::group ? 0 : 1;
 }
 
@@ -32,7 +32,7 @@ ExpertTimes::ExpertTimes(const OpTimes& times, std::int64_t hidden, std::int64_t
     make_ascending<std::int64_t>(group_sizes, 1);
     for (const plan::GemmKind kind : kKinds)
         for (const std::int64_t num_experts : group_sizes) {
-            Beside& beside = kinds_[place_of(kind)].emplace_back();
+            Beside& beside = kinds_[index_of(kind)].emplace_back();
             beside.num_experts = num_experts;
             for (const double rows : grid_)
                 beside.seconds.push_back(times.expert_seconds(kind, 2 * width, hidden, num_experts, rows) +
@@ -40,27 +40,36 @@ ExpertTimes::ExpertTimes(const OpTimes& times, std::int64_t hidden, std::int64_t
         }
 }
 
-double ExpertTimes::one(const Beside& beside, std::int64_t num_rows) const {
-    if (num_rows <= 0) return 0;
+ExpertTimes::Place ExpertTimes::place_of(std::int64_t num_rows) const {
+    if (num_rows <= 0) return {};
     const auto rows = static_cast<double>(num_rows);
-    if (rows >= grid_.back()) return beside.seconds.back() * (rows / grid_.back());
-    if (rows <= grid_.front()) return beside.seconds.front();
+    if (rows >= grid_.back()) return {grid_.size(), rows / grid_.back()};
+    if (rows <= grid_.front()) return {0, 1};
     const auto above =
         static_cast<std::size_t>(std::upper_bound(grid_.begin(), grid_.end(), rows) - grid_.begin());
-    const double share = (rows - grid_[above - 1]) / (grid_[above] - grid_[above - 1]);
-    return beside.seconds[above - 1] + share * (beside.seconds[above] - beside.seconds[above - 1]);
+    return {above, (rows - grid_[above - 1]) / (grid_[above] - grid_[above - 1])};
+}
+
+double ExpertTimes::one(const Beside& beside, Place place) const {
+    if (place.above == 0) return beside.seconds.front() * place.share;
+    if (place.above == grid_.size()) return beside.seconds.back() * place.share;
+    const double below = beside.seconds[place.above - 1];
+    return below + place.share * (beside.seconds[place.above] - below);
 }
 
 void ExpertTimes::set_rows(std::span<const std::int64_t> rows) {
     rows_.assign(rows.begin(), rows.end());
     busy_before_.assign(1, 0);
-    for (const std::int64_t of_expert : rows)
+    places_.clear();
+    for (const std::int64_t of_expert : rows) {
         busy_before_.push_back(busy_before_.back() + (of_expert > 0 ? 1 : 0));
+        places_.push_back(place_of(of_expert));
+    }
     for (auto& kind : kinds_)
         for (Beside& beside : kind) {
             beside.before.assign(1, 0);
-            for (const std::int64_t of_expert : rows)
-                beside.before.push_back(beside.before.back() + one(beside, of_expert));
+            for (const Place place : places_)
+                beside.before.push_back(beside.before.back() + one(beside, place));
         }
 }
 
@@ -68,7 +77,7 @@ double ExpertTimes::seconds(plan::GemmKind kind, Range experts) const {
     const std::size_t begin = at(experts.begin), end = at(experts.end);
     const std::int64_t num_busy = busy_before_[end] - busy_before_[begin];
     if (num_busy == 0) return 0;
-    const std::vector<Beside>& all = kinds_[place_of(kind)];
+    const std::vector<Beside>& all = kinds_[index_of(kind)];
     const auto sum = [&](const Beside& beside) { return beside.before[end] - beside.before[begin]; };
     // Between the measured numbers of experts by a straight line.
     std::size_t above = 0;
@@ -86,7 +95,7 @@ double ExpertTimes::seconds(plan::GemmKind kind, Range experts) const {
     }
     // Whatever the kind, as long as its longest expert alone.
     const std::int64_t most = *std::max_element(rows_.begin() + experts.begin, rows_.begin() + experts.end);
-    return std::max(seconds, one(all.front(), most));
+    return std::max(seconds, one(all.front(), place_of(most)));
 }
 
 }  // namespace eps::cost

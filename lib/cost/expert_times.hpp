@@ -31,11 +31,20 @@ class ExpertTimes {
         std::vector<double> before;    // [expert + 1]: running sums under the load
     };
 
-    double one(const Beside& beside, std::int64_t rows) const;
+    // Where a number of rows lies in the grid: `share` of the way from the place below `above`; before the
+    // first, or beyond the last, `share` times that one.
+    struct Place {
+        std::size_t above = 0;
+        double share = 0;
+    };
+
+    Place place_of(std::int64_t num_rows) const;
+    double one(const Beside& beside, Place place) const;
 
     std::vector<double> grid_;                  // numbers of rows, ascending
     std::array<std::vector<Beside>, 2> kinds_;  // by kind, ascending num_experts
     std::vector<std::int64_t> rows_;
+    std::vector<Place> places_;              // of rows_
     std::vector<std::int64_t> busy_before_;  // [expert + 1]: experts with rows
 };
 

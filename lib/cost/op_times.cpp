@@ -195,10 +195,15 @@ double OpTimes::expert_gemm_seconds(plan::GemmKind kind, std::int64_t n, std::in
     return std::max(sum, expert_seconds(kind, n, k, 1, as_double(most_rows)));
 }
 
-double OpTimes::memory_seconds(std::string_view op, bool on_exchange_lane, double bytes) const {
+const TimeTable* OpTimes::memory_table(std::string_view op, bool on_exchange_lane) const {
     const auto& ops = on_exchange_lane ? times().exchange_ops : times().compute_ops;
     const auto found = ops.find(op);
-    return found == ops.end() ? 0 : found->second.at(bytes);
+    return found == ops.end() ? nullptr : &found->second;
+}
+
+double OpTimes::memory_seconds(std::string_view op, bool on_exchange_lane, double bytes) const {
+    const TimeTable* table = memory_table(op, on_exchange_lane);
+    return table == nullptr ? 0 : table->at(bytes);
 }
 
 double OpTimes::exchange_seconds(double bytes, std::int64_t num_messages, bool beside_gemm) const {

@@ -45,6 +45,9 @@ class OpTimes {
     /// Memory-bound op of that name (plan::kOpNames) moving so many bytes; 0 for one that was not measured.
     double memory_seconds(std::string_view op, bool on_exchange_lane, double bytes) const;
 
+    /// The table of such an op; nullptr for one that was not measured.
+    const TimeTable* memory_table(std::string_view op, bool on_exchange_lane) const;
+
     /// From the call to the last byte, all ranks alike: `bytes` that this rank sends to others (or receives,
     /// whichever is more), in that many messages.
     double exchange_seconds(double bytes, std::int64_t num_messages, bool beside_gemm = false) const;

@@ -1,7 +1,8 @@
 // How long the lowering of an experts segment takes, from histograms to ops, on one core with everything
 // warm; and beside it the index work on rows that the ops MapRows and MapHome do. The experts are those of
 // DeepSeek-V2 (160, top 6), in n = 10 chunks.
-//   bench_planning [tokens per rank]
+//   bench_planning [tokens per rank [calibration to choose by]]
+#include "base/json.hpp"
 #include "base/random.hpp"
 #include "schedule/lowering.hpp"
 #include "tests/count_allocations.hpp"
@@ -73,7 +74,7 @@ Times measure(F&& f) {
 }
 
 /// Figures of about the right order: choosing takes as long whatever they are.
-cost::OpTimes made_up_times() {
+cost::Calibration made_up_calibration() {
     const auto line = [](double fixed_s, double per_unit_s) {
         cost::TimeTable table;
         for (double size = 1; size < 1e9; size *= 4) {
@@ -98,10 +99,11 @@ cost::OpTimes made_up_times() {
         made.dtypes.back().compute_ops[op] = line(1e-6, 1e-10);
     for (const char* op : {"pack_rows", "map_rows", "map_home"})
         made.dtypes.back().exchange_ops[op] = line(1e-6, 1e-10);
-    return {made, DType::f32, "bench"};
+    return made;
 }
 
-void bench(std::int64_t num_ranks, std::int64_t tokens_per_rank, bool overlap) {
+void bench(std::int64_t num_ranks, std::int64_t tokens_per_rank, bool overlap,
+           const cost::Calibration& calibration) {
     model::ModelSpec spec;
     spec.num_layers = 1;
     spec.hidden_size = 5120;
@@ -149,7 +151,7 @@ void bench(std::int64_t num_ranks, std::int64_t tokens_per_rank, bool overlap) {
     if (!overlap) return;
 
     // n and the kinds of GEMM by load.
-    const cost::OpTimes times = made_up_times();
+    const cost::OpTimes times(calibration, calibration.dtypes.front().dtype, "bench");
     schedule::PassSetup by_load = setup;
     by_load.schedule.chunks.reset();
     by_load.times = &times;
@@ -188,6 +190,9 @@ void bench(std::int64_t num_ranks, std::int64_t tokens_per_rank, bool overlap) {
 
 int main(int argc, char** argv) {
     const std::int64_t tokens_per_rank = argc > 1 ? std::atoll(argv[1]) : 512;
-    for (const std::int64_t num_ranks : {4, 64, 1024})
-        for (const bool overlap : {true, false}) bench(num_ranks, tokens_per_rank, overlap);
+    const cost::Calibration calibration =
+        argc > 2 ? cost::read_calibration(read_text_file(argv[2], Exit::usage), argv[2])
+                 : made_up_calibration();
+    for (const std::int64_t num_ranks : {2, 4, 64, 1024})
+        for (const bool overlap : {true, false}) bench(num_ranks, tokens_per_rank, overlap, calibration);
 }
