@@ -171,6 +171,10 @@ report::CalibrationUsed Times::used() const {
 std::string modelled_calibration_path(const config::RunConfig& config, const Launch& launch,
                                       const comm::MpiWorld& mpi) {
     if (config.calibration) return named_calibration_path(*config.calibration, launch.options.config_path);
+    if (launch.backend == nullptr)
+        throw Error(Exit::usage, fmt::format("{}: /calibration is null, which needs the backend \"cpu\", and "
+                                             "that is not in this build; expected {}",
+                                             launch.options.config_path, calibrations_to_name()));
     const cost::Measured here = measured_here(config, launch, mpi);
     const std::string path = cache_path(here, launch);
     if (path.empty() || !std::filesystem::exists(path))

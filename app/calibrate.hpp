@@ -34,8 +34,8 @@ Times find_times(const config::RunConfig& config, const std::vector<std::unique_
                  const Launch& launch, const comm::MpiWorld& mpi, bool everything);
 
 /// The path of the calibration to model with: one that the config names (shipped, or a file), otherwise that
-/// of this machine with as many ranks as are modelled, from the cache. Error(usage), naming the config: it is
-/// not there. Not collective.
+/// of this machine with as many ranks as are modelled, from the cache. The launch's backend is that of the
+/// CPU, null where it is not built. Error(usage), naming the config: it is not there. Not collective.
 std::string modelled_calibration_path(const config::RunConfig& config, const Launch& launch,
                                       const comm::MpiWorld& mpi);
 

@@ -138,8 +138,7 @@ void refuse_flags_before_subcommand(const CLI::App& app) {
 constexpr const char* kAboutCalibrate =
     "Measures on this machine, on as many ranks as mpirun starts, everything that a config's cases take time "
     "for, and\nkeeps it for runs to come (in $XDG_CACHE_HOME/eps-bench or ~/.cache/eps-bench). What is known "
-    "is "
-    "not measured again.";
+    "is not measured again.";
 
 using GivenFlags = std::vector<std::optional<std::string>>;
 

@@ -104,11 +104,12 @@ std::unique_ptr<backend::Backend> make_backend(config::Backend asked, const Laun
     const std::string name = config::name_of(asked);
     const auto entry = launch.backends->find(name);
     if (entry == launch.backends->end()) {
-        std::string built;
-        for (const auto& [other, unused] : *launch.backends) built += fmt::format("\"{}\", ", other);
-        throw Error(Exit::usage, fmt::format("{}: /backend is \"{}\", which is not in this build; expected {}"
-                                             "or \"sim\"",
-                                             launch.options.config_path, name, built));
+        std::vector<std::string> built;
+        for (const auto& [other, unused] : *launch.backends) built.push_back("\"" + other + "\"");
+        throw Error(Exit::usage,
+                    fmt::format("{}: /backend is \"{}\", which is not in this build; expected {} "
+                                "or \"sim\"",
+                                launch.options.config_path, name, fmt::join(built, ", ")));
     }
     const auto& hosts = mpi.hosts();
     return entry->second.make(
@@ -251,7 +252,8 @@ class Program {
         report_ = start_report(config_, launch_, mpi_, argv_, utc, cpus_);
         on_first_rank(*launch_.world, [&] {
             Launch here = launch_;  // this machine's own times are those of its CPUs
-            if (!config_.calibration) backend_ = make_backend(config::Backend::cpu, launch_, mpi_);
+            if (!config_.calibration && launch_.backends->contains("cpu"))
+                backend_ = make_backend(config::Backend::cpu, launch_, mpi_);
             here.backend = backend_.get();
             const std::string path = modelled_calibration_path(config_, here, mpi_);
             calibration_ = cost::read_calibration(read_text_file(path, Exit::usage), path);

@@ -33,20 +33,20 @@ struct WatchdogOptions {
     /// A rank whose process has ended (HostProcesses); may be empty.
     std::function<std::optional<std::int64_t>()> ended_rank;
 
-    /// Ends all ranks with this status; the world communicator's abort. Called when an op makes no progress.
+    /// Ends all ranks with this status; the world communicator's abort. Called when a rank has ended, or
+    /// an op makes no progress.
     std::function<void(int status)> abort_run;
 };
 
 /// Watches `board` while it lives. Prints one line to stderr, then
 /// - SIGTERM, SIGINT: before_end and _exit(128 + signal);
 /// - SIGCONT from the parent process, unless this process was suspended: before_end, waits for SIGTERM,
-/// _exit(143);
+///   _exit(143);
 /// - a rank that ended three seconds ago, whatever the phase: before_end and abort_run(6). mpirun notices
 ///   sooner, unless it is gone or stuck itself;
 /// - an op, or a stretch without an op, of more than `op_timeout_s` in a phase of limited patience:
-/// before_end and
-///   abort_run(6). Ranks that only wait for others speak 2 s later than one that hangs by itself, so that the
-///   culprit is named; a process that was suspended for a while is not blamed.
+///   before_end and abort_run(6). Ranks that only wait for others speak 2 s later than one that hangs by
+///   itself, so that the culprit is named; a process that was suspended for a while is not blamed.
 class Watchdog {
   public:
     /// `board` and what the options refer to outlive it. Needs block_stop_signals().
