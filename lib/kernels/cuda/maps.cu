@@ -470,7 +470,9 @@ void map_rows(Stream stream, const Block& block, std::int64_t part, const std::i
                  *slots_begin = first_arrived + n;
     const std::size_t bytes =
         sizeof(std::int32_t) * static_cast<std::size_t>(num_fields * num_sources * (block.num_experts + 1));
-    if (cudaFuncSetAttribute(holder_layout_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+    constexpr std::size_t kAlwaysGranted = 48 << 10;
+    if (bytes > kAlwaysGranted &&
+        cudaFuncSetAttribute(holder_layout_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(bytes)) != cudaSuccess)
         throw Error(Exit::resource, "device maps: too many ranks and experts for one block's shared memory");
     holder_layout_kernel<<<1, 256, bytes, stream>>>(block, static_cast<int>(part), counts,
