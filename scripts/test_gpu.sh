@@ -175,6 +175,10 @@ calibrate() {
     rm -r "$XDG_CACHE_HOME"
 }
 
+# A GPU alone exchanges nothing: all schedules are one.
+schedules=()
+[[ $ranks -gt 1 ]] || schedules=(--set '/cases=[{"strategy": "ep", "gemm": ["group", "dense"]}]')
+
 moe() {
     measure gpu-attention attention-1024 --batch $((16 * ranks))
     measure gpu-attention attention-4096 --batch $((4 * ranks)) --sequence-length 4096

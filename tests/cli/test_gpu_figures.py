@@ -67,7 +67,7 @@ def test_one_gpu_exchanges_nothing(tmp_path):
     done = figures(tmp_path, "--only-peers")
     assert (done.returncode, done.stderr) == (0, "")
     (row,) = cells(done.stdout, "MoE part, 16384")
-    assert row[0].endswith("no exchange, group GEMMs of 160 experts") and row[3] == "212.00 ms"
+    assert row[0].endswith("160 experts, GroupGemm") and row[3] == "212.00 ms"
 
 
 def test_a_folder_without_reports(tmp_path):
