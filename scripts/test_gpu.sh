@@ -142,8 +142,8 @@ modelled() {
 
 # In a cache of its own, so that all is measured. On one GPU, where nothing travels, auto chooses the kind of GEMM.
 calibrate() {
-    local -x XDG_CACHE_HOME
-    XDG_CACHE_HOME=$(mktemp -d)
+    local -x XDG_CACHE_HOME=$PWD/$out/cache
+    rm -rf "$XDG_CACHE_HOME"
     local begin=$SECONDS load length batch=$((16 * ranks)) names=(uniform zipf hot) cases=()
     local -A loads=(
         [uniform]='{"kind": "uniform"}'
@@ -172,7 +172,7 @@ calibrate() {
     cases=(--scope layer --set '/cases=[{"strategy": "ep", "gemm": "group"}]')
     measure gpu-auto layer --batch $batch "${cases[@]}"
     modelled layer --batch $batch "${cases[@]}"
-    rm -r "$XDG_CACHE_HOME"
+    rm -rf "$XDG_CACHE_HOME"
 }
 
 # A GPU alone exchanges nothing: all schedules are one.
