@@ -173,7 +173,7 @@ def alone(reports):
                          f"{peer} a layer, exchange included", None,
                          f"{spread([ms(case) / layers for case in cases], 2, ' ms')} a layer, "
                          f"{spread([rate(case) / 1e3 for case in cases], 1, 'k tokens/s')}"))
-    return table(("figure", "best peer, a GPU of 4 H200", "must", "here"), rows)
+    return table(("figure", "best peer, a GPU of 4 H200", "goal", "here"), rows)
 
 
 def attention_rows(reports):
@@ -218,7 +218,7 @@ def peers(reports):
         add(f"DeepSeek-V2, {'all 60' if layers == 60 else f'{layers} of 60'} layers, S {length}, `eps`",
             f"{peer / 1e3:.1f}k tokens/s" if whole or not cases else f"{peer / 1e3:.1f}k, 60 layers on 4 GPUs",
             f">= {must // 1000}k" if whole or not cases else None, text)
-    return table(("figure", "best peer, 4 H200", "must, 4 H200", "here"), rows)
+    return table(("figure", "best peer, 4 H200", "goal, 4 H200", "here"), rows)
 
 
 def against_chunks(reports):
