@@ -125,7 +125,8 @@ class GroupRun {
     // Passes one after the other for so long that the counters of the devices tell; none where the caps of
     // timed passes are shorter.
     backend::MeterReading measure_energy(LiveCase& live, const measure::StoppingRule& rule, double pass_s) {
-        constexpr double kLeast_s = 0.5, kMost_s = 2, kLeastPasses = 3;
+        // Counted are at least 0.5 s: at each end of these a move of the counter may be missed.
+        constexpr double kLeast_s = 0.8, kMost_s = 2, kLeastPasses = 3;
         const double allowed_s =
             std::min(rule.max_seconds, static_cast<double>(rule.max_repetitions) * pass_s);
         if (allowed_s < kLeast_s) return {};
