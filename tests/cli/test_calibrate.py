@@ -120,7 +120,7 @@ def test_a_named_calibration_must_fit(bench, cache, tmp_path):
     refused(lambda document: None, "no expert GEMMs of 64 columns from 96",
             model={"preset": "tiny", "layers": 3, "overrides": {"moe_intermediate_size": 32}})
     refused(lambda document: document["dtypes"][0].pop("gates"), "/dtypes/0/gates is missing")
-    missing = bench({**AUTO, "calibration": str(tmp_path / "nothing.json")})
+    missing = bench({**AUTO, "calibration": str(tmp_path / "nothing.json")}, "--overwrite")
     assert missing.status == 2 and "which is not there" in missing.errors[0]
 
 
