@@ -4,6 +4,7 @@
 #include "tests/config/config_text.hpp"
 
 #include <algorithm>
+#include <filesystem>
 
 using namespace eps;
 
@@ -20,12 +21,15 @@ TEST_CASE("shipped configs are configs") {
 }
 
 TEST_CASE("configs of tests on GPUs are configs, on 1 and 2 ranks") {
+    const auto before = std::filesystem::current_path();
+    std::filesystem::current_path(EPS_SOURCE_DIR);  // they name a checkpoint from there
     for (const std::string name : {"gpu-cases", "gpu-odd", "gpu-sanitize"})
         for (const std::int64_t num_ranks : {1, 2}) {
             INFO(name << " on " << num_ranks);
             const std::string path = EPS_SOURCE_DIR "/tests/data/" + name + ".json";
             CHECK(config_of({}, num_ranks, read_text_file(path, Exit::usage)).name == name);
         }
+    std::filesystem::current_path(before);
 }
 
 TEST_CASE("the quickstart shows every strategy") {
