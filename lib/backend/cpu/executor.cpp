@@ -24,29 +24,7 @@ void copy_rows(Rows from, Rows to) {
 
 CpuExecutor::CpuExecutor(const ExecutorSetup& setup, const placement::Placement& placement) : setup_(setup) {
     const std::unique_ptr<comm::Communicator> wired = comm::over_wire(setup.world->duplicate(), wire_);
-    comm::Communicator& world = *wired;
-    const placement::Position position = placement::position_of(placement, world.rank());
-    if (!placement.rows_replicated()) {
-        dispatch_.communicator =
-            world.split(placement::first_rank_of_block(placement, position), world.rank());
-        combine_.communicator = dispatch_.communicator->duplicate();
-    }
-    if (placement.attention_tp > 1)
-        tensor_.communicator =
-            world.split(placement::first_rank_of_tp_group(placement, position), world.rank());
-    if (placement.pp > 1) {
-        // A boundary between two stages is a communicator of both. Boundaries below even and odd stages do
-        // not share ranks.
-        const std::int64_t size = placement.stage_size();
-        const auto pair_up = [&](std::int64_t first_stage) {
-            const std::int64_t pair = (position.stage - first_stage + 2) / 2;
-            return LaneComm{world.split(pair, world.rank()), first_stage * size, 2 * size};
-        };
-        LaneComm even = pair_up(0), odd = pair_up(1);
-        const bool even_stage = position.stage % 2 == 0;
-        upper_boundary_ = std::move(even_stage ? even : odd);
-        lower_boundary_ = std::move(even_stage ? odd : even);
-    }
+    groups_ = split_into_lane_groups(*wired, placement);
     for (std::int64_t i = 0; i < plan::kMaxLanes; ++i) lanes_.push_back(std::make_unique<Lane>());
     for (auto& lane : lanes_) lane->thread = std::thread([this, &lane = *lane] { run_lane(lane); });
 }
@@ -85,15 +63,10 @@ void CpuExecutor::bind(const plan::RankPlan& plan, const schedule::Tables& table
         }
         for (const plan::Lane& lane : plan.lanes)
             binding.lane_names.push_back(setup_.board == nullptr ? "" : setup_.board->kept(lane.name));
-        binding.comms.assign(at(plan::kMaxLanes), nullptr);
-        const auto use = [&](plan::LaneId lane, LaneComm& comm) {
-            if (lane >= 0) binding.comms[at(lane)] = &comm;
-        };
-        use(tables.lanes.dispatch, dispatch_);
-        use(tables.lanes.combine, combine_);
-        use(tables.lanes.tensor, tensor_);
-        use(tables.lanes.stage_in, lower_boundary_);
-        use(tables.lanes.stage_out, upper_boundary_);
+        binding.groups.assign(at(plan::kMaxLanes), nullptr);
+        const auto lanes = exchange_lanes(tables.lanes);
+        for (std::size_t i = 0; i < lanes.size(); ++i)
+            if (lanes[i] >= 0) binding.groups[at(lanes[i])] = &groups_[i];
     }
     for (std::size_t i = 0; i < binding.storage.size(); ++i)
         if (binding.storage[i] != nullptr) grow(static_cast<plan::BufferId>(i), plan.buffers[i].rows);
@@ -171,14 +144,14 @@ void CpuExecutor::run(const plan::Op& op, Lane& lane) {
     for (std::int64_t i = op.after.begin; i < op.after.end; ++i)
         wait_for(lane_of(plan_->after[at(i)]), plan_->after[at(i)]);
     if (!failed_) {
-        LaneComm* comm = bound_->comms[at(op.lane)];
+        LaneGroup* group = bound_->groups[at(op.lane)];
         const char* kind = plan::kOpNames[op.args.index()].data();
-        const auto waits = comm == nullptr ? comm::Waits::for_nobody : comm::Waits::for_peers;
+        const auto waits = group == nullptr ? comm::Waits::for_nobody : comm::Waits::for_peers;
         const comm::OpInProgress in_progress(setup_.board, op.lane, bound_->lane_names[at(op.lane)], kind,
                                              op.id, waits);
         const std::int64_t begin_ns = traced_ ? comm::steady_now_ns() : 0;
         try {
-            bound_->runner->run(op, comm);
+            bound_->runner->run(op, group);
         } catch (const std::exception& error) {
             if (setup_.on_failure) setup_.on_failure(error);
             fail(std::current_exception());

@@ -67,7 +67,7 @@ class CpuExecutor : public Executor {
         std::vector<Storage*> storage;              // per buffer; null for weights
         std::vector<std::unique_ptr<Storage>> own;  // inputs
         std::vector<const char*> lane_names;
-        std::vector<LaneComm*> comms;  // per lane, null where it has no exchange
+        std::vector<LaneGroup*> groups;  // per lane, null where it has no exchange
     };
     struct Lane {
         std::atomic<plan::OpId> done =
@@ -94,7 +94,7 @@ class CpuExecutor : public Executor {
 
     ExecutorSetup setup_;
     comm::Wire wire_;  // under all lanes
-    LaneComm dispatch_, combine_, tensor_, lower_boundary_, upper_boundary_;
+    LaneGroups groups_;
     std::map<std::string, Storage> shared_;
     std::map<const plan::RankPlan*, Binding> bindings_;
     Binding* bound_ = nullptr;

@@ -41,7 +41,7 @@ OpRunner::OpRunner(const plan::RankPlan& plan, const schedule::Tables& tables, c
 
 struct OpRunner::Visitor {
     const OpRunner& self;
-    LaneComm* comm;
+    LaneGroup* group;
     int threads;
 
     Rows rows(plan::BufferId id) const { return self.rows_of(id); }
@@ -76,14 +76,14 @@ struct OpRunner::Visitor {
         std::vector<comm::Message> list;
         for (std::int64_t i = transfers.begin; i < transfers.end; ++i) {
             const plan::Transfer& transfer = self.plan_.transfers[at(i)];
-            list.push_back({comm->number_of(transfer.peer), of.data + transfer.rows.begin * row_bytes,
+            list.push_back({group->peers.number_of(transfer.peer), of.data + transfer.rows.begin * row_bytes,
                             transfer.rows.size() * row_bytes});
         }
         return list;
     }
     comm::Message message(std::int64_t peer, plan::Slice slice) const {
         const Rows of = rows(slice);
-        return {comm->number_of(peer), of.data, of.num_rows * of.num_cols * bytes_of(of.dtype)};
+        return {group->peers.number_of(peer), of.data, of.num_rows * of.num_cols * bytes_of(of.dtype)};
     }
 
     void operator()(const plan::Embed& op) const {
@@ -141,7 +141,7 @@ struct OpRunner::Visitor {
         }
     }
     void operator()(const plan::ExchangeCounts& op) const {
-        const std::int64_t size = comm->communicator->size();
+        const std::int64_t size = group->communicator->size();
         const Rows own = rows(op.counts), everyone = rows(op.all_counts);
         const std::int64_t bytes = own.num_rows * own.num_cols * bytes_of(own.dtype);
         std::vector<comm::Message> sends, receives;
@@ -149,10 +149,10 @@ struct OpRunner::Visitor {
             sends.push_back({peer, own.data, bytes});
             receives.push_back({peer, everyone.data + peer * bytes, bytes});
         }
-        comm->communicator->exchange(sends, receives);
+        group->communicator->exchange(sends, receives);
     }
     void operator()(const plan::AllToAll& op) const {
-        comm->communicator->exchange(messages(op.sends, op.in), messages(op.receives, op.out));
+        group->communicator->exchange(messages(op.sends, op.in), messages(op.receives, op.out));
     }
     void operator()(const plan::MapRows& op) const {
         const routing::ReduceMaps reduce{all<std::int32_t>(op.reduce_starts),
@@ -216,7 +216,7 @@ struct OpRunner::Visitor {
                                  op.residual ? &out : nullptr, out, threads);
     }
     void operator()(const plan::ReduceScatter& op) const {
-        comm->communicator->exchange(messages(op.sends, op.in), messages(op.receives, op.scratch));
+        group->communicator->exchange(messages(op.sends, op.in), messages(op.receives, op.scratch));
         std::vector<Rows> parts;
         const std::int64_t own = op.own_rows.size();
         for (std::int64_t p = 0; p <= op.sends.size(); ++p)
@@ -225,22 +225,22 @@ struct OpRunner::Visitor {
         if (own > 0) self.kernels_.sum_rows(parts, rows(op.out), threads);
     }
     void operator()(const plan::AllGather& op) const {
-        comm->communicator->exchange(messages(op.sends, op.buffer), messages(op.receives, op.buffer));
+        group->communicator->exchange(messages(op.sends, op.buffer), messages(op.receives, op.buffer));
     }
     void operator()(const plan::Send& op) const {
         const std::array out{message(op.peer, op.rows)};
-        comm->communicator->exchange(out, {});
+        group->communicator->exchange(out, {});
     }
     void operator()(const plan::Receive& op) const {
         const std::array in{message(op.peer, op.rows)};
-        comm->communicator->exchange({}, in);
+        group->communicator->exchange({}, in);
     }
 };
 
-void OpRunner::run(const plan::Op& op, LaneComm* comm) const {
+void OpRunner::run(const plan::Op& op, LaneGroup* group) const {
     // The exchange lanes keep to one thread: the cores belong to the GEMMs.
     const bool computes = op.lane == tables_.lanes.compute;
-    std::visit(Visitor{*this, comm, computes ? threads_ : 1}, op.args);
+    std::visit(Visitor{*this, group, computes ? threads_ : 1}, op.args);
 }
 
 }  // namespace eps::backend::cpu

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "backend/cpu/weights.hpp"
+#include "backend/lane_groups.hpp"
 #include "comm/communicator.hpp"
 #include "kernels/kernels.hpp"
 #include "plan/plan.hpp"
@@ -14,18 +15,6 @@
 
 namespace eps::backend::cpu {
 
-/// A communicator as a lane uses it: op peers are numbered as the plan numbers them.
-struct LaneComm {
-    std::unique_ptr<comm::Communicator> communicator;
-    std::int64_t first_world_rank =
-        0;                     // with `modulus`: world rank r is (r - first_world_rank) mod modulus here
-    std::int64_t modulus = 0;  // 0: peers of the group, numbered alike
-
-    std::int64_t number_of(std::int64_t peer) const {
-        return modulus == 0 ? peer : ((peer - first_world_rank) % modulus + modulus) % modulus;
-    }
-};
-
 /// Everything an op needs besides its arguments. Built once per bound case.
 class OpRunner {
   public:
@@ -36,8 +25,8 @@ class OpRunner {
     void place(plan::BufferId id, Rows rows) { storage_[static_cast<std::size_t>(id)] = rows; }
     Rows rows_of(plan::BufferId id) const { return storage_[static_cast<std::size_t>(id)]; }
 
-    /// Runs the op in the calling thread; `comm` is the lane's (null on lanes without exchanges).
-    void run(const plan::Op& op, LaneComm* comm) const;
+    /// Runs the op in the calling thread; `group` is the lane's (null on lanes without exchanges).
+    void run(const plan::Op& op, LaneGroup* group) const;
 
   private:
     struct Visitor;

@@ -45,15 +45,10 @@ class Exchanges {
     void check();
 
   private:
-    enum Lane : std::size_t { kDispatch, kCombine, kTensor, kLower, kUpper, kNumLanes };
-    struct Group {
-        std::unique_ptr<comm::Communicator> communicator;  // null: the placement needs none
-        std::int64_t first_world_rank = 0, modulus = 0;
-    };
-    using OfLanes = std::array<std::unique_ptr<comm::cuda::DeviceExchange>, kNumLanes>;
+    using OfLanes = std::array<std::unique_ptr<comm::cuda::DeviceExchange>, kNumExchangeLanes>;
 
     std::unique_ptr<comm::Communicator> world_;
-    std::array<Group, kNumLanes> groups_;
+    LaneGroups groups_;
     std::unique_ptr<comm::cuda::Windows> windows_;  // null: no copy engines
     std::int32_t window_ = 0;
     std::map<Transport, OfLanes> by_transport_;

@@ -85,7 +85,7 @@ struct OpRunner::Visitor {
         list.clear();
         for (std::int64_t i = transfers.begin; i < transfers.end; ++i) {
             const plan::Transfer& transfer = self.plan_.transfers[at(i)];
-            list.push_back({lane.number_of(transfer.peer), of.data + transfer.rows.begin * row_bytes,
+            list.push_back({lane.peers.number_of(transfer.peer), of.data + transfer.rows.begin * row_bytes,
                             transfer.rows.size() * row_bytes});
         }
         return list;
@@ -96,7 +96,7 @@ struct OpRunner::Visitor {
     }
     comm::Message message(std::int64_t peer, plan::Slice slice) const {
         const Rows of = rows(slice);
-        return {lane.number_of(peer), of.data, of.num_rows * of.num_cols * bytes_of(of.dtype)};
+        return {lane.peers.number_of(peer), of.data, of.num_rows * of.num_cols * bytes_of(of.dtype)};
     }
 
     void operator()(const plan::Embed& op) const {

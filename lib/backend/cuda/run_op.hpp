@@ -3,6 +3,7 @@
 
 #include "backend/cuda/scratch.hpp"
 #include "backend/cuda/weights.hpp"
+#include "backend/lane_groups.hpp"
 #include "comm/cuda/device_exchange.hpp"
 #include "plan/plan.hpp"
 #include "schedule/tables.hpp"
@@ -17,12 +18,7 @@ namespace eps::backend::cuda {
 struct LanePlace {
     cudaStream_t stream = nullptr;
     comm::cuda::DeviceExchange* exchange = nullptr;  // null: the lane has none
-    std::int64_t first_world_rank = 0;  // with `modulus`: world rank r is (r - first_world_rank) mod modulus
-    std::int64_t modulus = 0;           // 0: peers of the group, numbered alike
-
-    std::int64_t number_of(std::int64_t peer) const {
-        return modulus == 0 ? peer : ((peer - first_world_rank) % modulus + modulus) % modulus;
-    }
+    PeerNumbers peers{};
 };
 
 /// Everything an op needs besides its arguments. Built once per bound case; all of it outlives it.
