@@ -1,22 +1,15 @@
 #include "app/launch.hpp"
 
-#include "base/error.hpp"
+#include "base/exit_status.hpp"
 #include "comm/collectives.hpp"
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <new>
 
 namespace eps {
 
 namespace {
-
-const char* text_of(const std::exception& error) {
-    return dynamic_cast<const std::bad_alloc*>(&error) != nullptr
-               ? "no memory is left on the host; fewer tokens, layers or ranks need less"
-               : error.what();
-}
 
 // Status and message of what `work` throws, empty if it does not.
 std::string failure_of(const std::function<void()>& work) {
@@ -35,12 +28,6 @@ std::string failure_of(const std::function<void()>& work) {
 }
 
 }  // namespace
-
-Exit status_of(const std::exception& error) {
-    if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return Exit::resource;
-    const auto* known = dynamic_cast<const Error*>(&error);
-    return known != nullptr ? known->status() : Exit::internal;
-}
 
 void agree(comm::Communicator& world, const std::function<void()>& work) {
     const std::vector<std::string> all = comm::all_gather_strings(world, failure_of(work));

@@ -29,9 +29,6 @@ struct Launch {
     bool speaks() const { return world->rank() == 0; }
 };
 
-/// The exit status that an exception asks for.
-Exit status_of(const std::exception& error);
-
 /// An error that every rank throws alike, so that one of them may speak for all.
 class AgreedError : public Error {
   public:

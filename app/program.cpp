@@ -8,6 +8,7 @@
 #include "app/prediction.hpp"
 #include "app/results.hpp"
 #include "app/simulation.hpp"
+#include "base/exit_status.hpp"
 #include "base/json.hpp"
 #include "base/output_path.hpp"
 #include "checkpoint/checkpoint.hpp"

@@ -1,5 +1,6 @@
 #include "backend/cuda/executor.hpp"
 
+#include "base/exit_status.hpp"
 #include "plan/builder.hpp"
 
 #include <algorithm>
@@ -207,11 +208,10 @@ void CudaExecutor::submit(Range ops) {
 
 // Peers wait for this rank. Says at which op, unless it is about memory, where the message names more.
 void CudaExecutor::fail(const std::exception& error) {
-    const auto* known = dynamic_cast<const Error*>(&error);
-    const Exit status = known != nullptr ? known->status() : Exit::internal;
+    const Exit status = status_of(error);
     const Error told(status, status == Exit::resource
-                                 ? error.what()
-                                 : fmt::format("{}; under way: {}", error.what(), progress_.under_way()));
+                                 ? text_of(error)
+                                 : fmt::format("{}; under way: {}", text_of(error), progress_.under_way()));
     if (setup_.on_failure) setup_.on_failure(told);
     throw told;
 }

@@ -6,6 +6,7 @@
 #include "backend/cuda/executor.hpp"
 #include "backend/expected.hpp"
 #include "backend/inputs.hpp"
+#include "base/exit_status.hpp"
 #include "checkpoint/synthetic.hpp"
 #include "comm/collectives.hpp"
 #include "comm/mpi.hpp"
@@ -343,8 +344,7 @@ int main(int argc, char** argv) {
         if (sizes.empty()) sizes = {256, 4096, 16384};
         for (const std::int64_t tokens : sizes) Bench(mpi, transport, tokens).run();
     } catch (const std::exception& error) {
-        const auto* known = dynamic_cast<const Error*>(&error);
-        fmt::print(stderr, "bench_submission: rank {}: {}\n", mpi.communicator().rank(), error.what());
-        mpi.communicator().abort(known != nullptr ? static_cast<int>(known->status()) : 70);
+        fmt::print(stderr, "bench_submission: rank {}: {}\n", mpi.communicator().rank(), text_of(error));
+        mpi.communicator().abort(static_cast<int>(status_of(error)));
     }
 }
