@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from processes import is_running
 from running import LIMIT_S, case_of_files
 
 pytestmark = pytest.mark.xdist_group("failures")  # signals meet ranks at the right moment only when nothing else runs beside
@@ -70,15 +71,6 @@ def ranks_of(mpirun_pid):
         except (ValueError, OSError, KeyError):
             continue  # not a process, gone already, or no rank
     return pids
-
-
-def is_running(pid):
-    """Whether the process exists and is more than an entry that waits to be collected."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def rank_of(line):

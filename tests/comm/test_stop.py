@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from processes import is_running
+
 PROBE = os.path.join(os.environ["EPS_BUILD_DIR"], "test_comm")
 NUM_RANKS = 4
 
@@ -44,15 +46,6 @@ class Run:
         while any(map(is_running, self.pids.values())):
             assert time.monotonic() < deadline, "a rank is left behind"
             time.sleep(0.05)
-
-
-def is_running(pid):
-    """Whether the process exists and is more than an entry that waits to be collected."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def rank_of(line):

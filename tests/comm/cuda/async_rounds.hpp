@@ -2,6 +2,7 @@
 // every byte is checked, and a transfer that comes before its receiver is ready is overwritten and missed.
 #pragma once
 
+#include "tests/catch.hpp"
 #include "tests/comm/cuda/device_memory.hpp"
 #include "tests/comm/exchange_checks.hpp"
 
@@ -87,5 +88,19 @@ class RoundsOfLane {
     std::int64_t salt_, num_rounds_;
     PinnedMemory sources_, results_;  // a row for each round
 };
+
+/// Two lanes at once, one with a third of the other's rounds. `memory` is two times
+/// RoundsOfLane::device_bytes.
+inline void check_two_lanes(DeviceExchange& first, DeviceExchange& second, std::byte* memory,
+                            std::int64_t num_rounds) {
+    RoundsOfLane fast(first, memory, 0, num_rounds);
+    RoundsOfLane slow(second, memory + RoundsOfLane::device_bytes(first.size()), 1000, num_rounds / 3);
+    for (std::int64_t round = 0; round < num_rounds; ++round) {
+        fast.enqueue(round);
+        if (round % 3 == 1) slow.enqueue(round / 3);
+    }
+    CHECK(fast.num_wrong() == 0);
+    CHECK(slow.num_wrong() == 0);
+}
 
 }  // namespace eps::comm::cuda

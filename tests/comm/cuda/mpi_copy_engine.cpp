@@ -28,21 +28,12 @@ TEST_CASE("copy engines: two lanes at once, thousands of rounds over the same me
     MpiWorld world;
     take_device(world);
     Communicator& all = world.communicator();
-    const std::int64_t lane_bytes = RoundsOfLane::device_bytes(all.size());
-    const DeviceMemory memory(2 * lane_bytes);
+    const DeviceMemory memory(2 * RoundsOfLane::device_bytes(all.size()));
     Windows windows(all);
     windows.add(memory.data(), memory.bytes());
     const auto first = copy_engine_exchange(all, windows);
     const auto second = copy_engine_exchange(all, windows);
-    constexpr std::int64_t kRounds = 3000;
-    RoundsOfLane fast(*first, memory.data(), 0, kRounds);
-    RoundsOfLane slow(*second, memory.data() + lane_bytes, 1000, kRounds / 3);
-    for (std::int64_t round = 0; round < kRounds; ++round) {
-        fast.enqueue(round);
-        if (round % 3 == 1) slow.enqueue(round / 3);
-    }
-    CHECK(fast.num_wrong() == 0);
-    CHECK(slow.num_wrong() == 0);
+    check_two_lanes(*first, *second, memory.data(), 3000);
     all.barrier();
 }
 

@@ -37,19 +37,10 @@ TEST_CASE("NCCL: two lanes at once") {
         CHECK_THROWS_AS(nccl_exchange(all, 8), Error);
         return;
     }
-    const std::int64_t lane_bytes = RoundsOfLane::device_bytes(all.size());
-    const DeviceMemory memory(2 * lane_bytes);
+    const DeviceMemory memory(2 * RoundsOfLane::device_bytes(all.size()));
     const auto first = nccl_exchange(all, 4);
     const auto second = nccl_exchange(all, 4);
-    constexpr std::int64_t kRounds = 1500;
-    RoundsOfLane fast(*first, memory.data(), 0, kRounds);
-    RoundsOfLane slow(*second, memory.data() + lane_bytes, 1000, kRounds / 3);
-    for (std::int64_t round = 0; round < kRounds; ++round) {
-        fast.enqueue(round);
-        if (round % 3 == 1) slow.enqueue(round / 3);
-    }
-    CHECK(fast.num_wrong() == 0);
-    CHECK(slow.num_wrong() == 0);
+    check_two_lanes(*first, *second, memory.data(), 1500);
 }
 
 }  // namespace

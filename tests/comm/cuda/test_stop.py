@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from processes import is_running
+
 PROBE = os.path.join(os.environ["EPS_BUILD_DIR"], "test_comm_cuda")
 NUM_RANKS = 3
 
@@ -45,15 +47,6 @@ def run_probe(kill=None, num_ranks=NUM_RANKS, stuck_mpirun=False, **settings):
     for pid in pids.values():
         assert not is_running(pid), "a rank is left behind"
     return seconds, status, [line.rstrip() for line in lines if line.startswith("eps-bench:")]
-
-
-def is_running(pid):
-    """Whether the process exists and is more than an entry that waits to be collected."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 @pytest.fixture(autouse=True)
