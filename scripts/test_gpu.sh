@@ -12,7 +12,7 @@
 #   calibrate  times that auto decides by (at most 60 s), auto beside fixed choices in configs/gpu-auto.json by load,
 #            the simulator with these times beside measured ones
 #   benches  kernels beside a copy of memory, products and attention, exchanges, submission
-# Each part ends within 9 minutes on 4 GPUs; all that measure take 12.
+# Meant to end within 9 minutes a part on 4 GPUs, 12 for all that measure.
 # EPS_GPU_BUILD: folder of a finished build; otherwise build/cuda is built, with EPS_DEPS_DIR's headers where it is set.
 # EPS_GPU_RANKS: more ranks than GPUs are tried with --share-devices (default: GPUS).
 # EPS_GPU_OUT: folder that gets gpu-reports.tar.gz, all reports and tables (default: build/gpu-reports, where they lie).
