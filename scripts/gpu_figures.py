@@ -37,7 +37,7 @@ PEER_GEMMS = {
 }
 LENGTHS = (1024, 2048, 4096, 8192)
 ROWS = (256, 1024, 3072)
-NAMES = ("moe-16384", "moe-4096", "wire", "attention-1024", "attention-4096", "model-1024", "model-4096",
+NAMES = ("moe-16384", "moe-4096", "moe-16384-quarter", "moe-4096-quarter", "wire", "attention-1024", "attention-4096", "model-1024", "model-4096",
          *(f"lengths-{length}" for length in LENGTHS), *(f"experts-{rows}" for rows in ROWS), "strategies")
 
 
@@ -158,13 +158,14 @@ def alone(reports):
     """Figures of one GPU, where nothing is exchanged, beside what the same work takes on four."""
     rows = []
     names = {"group": "GroupGemm", "dense": "DenseGemm"}
-    for tokens, peer in (16384, "10.46 ms"), (4096, "2.74 ms"):
-        for kind, cases in by_kind(reports.cases(f"moe-{tokens}")).items():
-            rows.append((f"MoE part, {tokens} tokens, 160 experts, {names[kind]}", f"{peer} for 40 experts", None,
-                         spread([ms(case) for case in cases], 2, " ms")))
-    for kind, cases in by_kind(reports.cases("moe-16384")).items():
+    for name, experts, tokens, peer in (
+            ("moe-16384-quarter", "40 experts, as a GPU of 4", 16384, "10.46 ms"), ("moe-4096-quarter", "40 experts, as a GPU of 4", 4096, "2.74 ms"),
+            ("moe-16384", "160 experts", 16384, None), ("moe-4096", "160 experts", 4096, None)):
+        for kind, cases in by_kind(reports.cases(name)).items():
+            rows.append((f"MoE part, {tokens} tokens, {experts}, {names[kind]}", peer, None, spread([ms(case) for case in cases], 2, " ms")))
+    for kind, cases in by_kind(reports.cases("moe-16384-quarter")).items():
         joules = [16.384 * case.joules for case in cases if case.joules]
-        rows.append((f"its energy at 16384 tokens, {names[kind]}", "7.2-7.9 J", None, spread(joules, 1, " J") if joules else None))
+        rows.append((f"energy of the first, {names[kind]}", "7.2-7.9 J", None, spread(joules, 1, " J") if joules else None))
     rows += attention_rows(reports)
     for length, peer in (1024, "28.3 ms"), (4096, "31.6 ms"):
         layers = layers_of(reports.config(f"model-{length}")) if reports.has(f"model-{length}") else 0

@@ -6,7 +6,7 @@
 #   parts that measure: calibrate moe model tables benches     (figures: the last four; without a part: everything)
 # What a measuring part runs, with 16384 tokens a GPU unless said:
 #   moe      configs/gpu-moe.json at 16384 and 4096 tokens, gpu-wire.json, gpu-attention.json by sequence length,
-#            a timeline of gpu-lengths.json
+#            a timeline of gpu-lengths.json; one GPU also takes a quarter of the experts, as a GPU of 4 has them
 #   model    configs/gpu-model.json: DeepSeek-V2 by sequence length, 15 layers a GPU (all 60 on 4)
 #   tables   configs/gpu-lengths.json by sequence length, gpu-experts.json by rows an expert, gpu-strategies.json
 #   calibrate  times that auto decides by (at most 60 s), auto beside fixed choices in configs/gpu-auto.json by load,
@@ -180,11 +180,17 @@ schedules=()
 [[ $ranks -gt 1 ]] || schedules=(--set '/cases=[{"strategy": "ep", "gemm": ["group", "dense"]}]')
 
 moe() {
+    local batch
     measure gpu-attention attention-1024 --batch $((16 * ranks))
     measure gpu-attention attention-4096 --batch $((4 * ranks)) --sequence-length 4096
     measure gpu-moe moe-16384 --batch $((16 * ranks)) "${schedules[@]}"
     measure gpu-moe moe-4096 --batch $((4 * ranks)) "${schedules[@]}"
-    [[ $ranks -gt 1 ]] || return 0
+    if [[ $ranks -eq 1 ]]; then
+        for batch in 16 4; do
+            measure gpu-moe "moe-$((1024 * batch))-quarter" --batch $batch --set /model/overrides/n_routed_experts=40 "${schedules[@]}"
+        done
+        return 0
+    fi
     measure gpu-wire wire --batch $((16 * ranks))
     measure gpu-lengths timeline --batch $((16 * ranks)) --timeline "$out/timeline.trace.json" --max-seconds 0.5 \
         --set '/cases=[{"strategy": "ep", "gemm": "group", "overlap": true}, {"strategy": "eps", "gemm": "group", "chunks": 5}]'
