@@ -38,6 +38,17 @@ plan::Slice awaited_counts(const plan::Op& op, const schedule::Tables& tables) {
     return route != nullptr && tables.replicated ? route->counts : plan::Slice{};
 }
 
+// Row maps: many launches each, whose arguments are the same in every pass with as many chunks.
+bool is_map(const plan::Op& op) {
+    return std::holds_alternative<plan::MapRows>(op.args) || std::holds_alternative<plan::MapHome>(op.args);
+}
+
+std::int64_t num_bounds(const plan::Op& op) {
+    if (const auto* rows = std::get_if<plan::MapRows>(&op.args)) return rows->chunk_bounds.size();
+    const auto* home = std::get_if<plan::MapHome>(&op.args);
+    return home == nullptr ? 0 : home->chunk_bounds.size();
+}
+
 std::int64_t most_bytes_of_counts(const Cases& cases) {
     std::int64_t bytes = 0;
     for (const PassRunner* runner : cases) {
@@ -218,6 +229,7 @@ void CudaExecutor::fail(const std::exception& error) {
 
 // Shapes and arguments that are the same in every pass, and nothing that the host takes part in.
 bool CudaExecutor::may_be_recorded(const plan::Op& op) const {
+    if (is_map(op)) return true;
     const plan::SegmentKind kind = plan_->segments[at(op.segment)].kind;
     if (kind != plan::SegmentKind::attention && kind != plan::SegmentKind::dense &&
         kind != plan::SegmentKind::gate)
@@ -229,18 +241,19 @@ bool CudaExecutor::may_be_recorded(const plan::Op& op) const {
 // Ops [begin, end) go to their stream as one: ops of one lane that may be recorded, of which only the first
 // waits for others and only the last is waited for.
 std::int64_t CudaExecutor::end_of_run(std::int64_t begin, Range ops) const {
-    constexpr std::int64_t kLeastOps = 3;
+    constexpr std::int64_t kLeastLaunches = 3;
     if (!setup_.graphs || traced_) return begin + 1;
-    std::int64_t end = begin;
+    std::int64_t end = begin, launches = 0;
     while (end < ops.end) {
         const plan::Op& op = plan_->ops[at(end)];
         if (!may_be_recorded(op)) break;
         if (end > begin &&
             (op.lane != plan_->ops[at(begin)].lane || !op.after.empty() || marked_[at(end - 1 - ops.begin)]))
             break;
+        launches += is_map(op) ? kLeastLaunches : 1;
         ++end;
     }
-    return end - begin < kLeastOps ? begin + 1 : end;
+    return launches < kLeastLaunches ? begin + 1 : end;
 }
 
 void CudaExecutor::wait_for_others(const plan::Op& op) {
@@ -273,10 +286,11 @@ void CudaExecutor::run(Range ops, bool marked) {
                                    .begin_ns = 0,
                                    .end_ns = 0});
     }
-    if (ops.size() == 1) {
-        bound_->runner->run(last, lane);
-    } else {
+    for (std::int64_t i = ops.begin; i < ops.end; ++i) bound_->runner->prepare(plan_->ops[at(i)], lane);
+    if (ops.size() > 1 || (is_map(last) && setup_.graphs && !traced_)) {
         enqueue(ops);
+    } else {
+        bound_->runner->run(last, lane);
     }
     if (traced_) spans_.end(lane.stream);
     copy_awaited_counts(last);
@@ -294,8 +308,11 @@ void CudaExecutor::enqueue(Range ops) {
     const plan::Segment& segment = plan_->segments[at(first.segment)];
     std::int64_t begin = ops.begin;
     while (begin > 0 && plan_->ops[at(begin - 1)].segment == first.segment) --begin;
+    std::int64_t bounds = 0;
+    for (std::int64_t i = ops.begin; i < ops.end; ++i)
+        bounds = std::max(bounds, num_bounds(plan_->ops[at(i)]));
     const auto [known, is_new] = bound_->graphs.try_emplace(
-        {segment.kind, segment.layer, segment.micro_batch, ops.begin - begin, ops.size()});
+        {segment.kind, segment.layer, segment.micro_batch, ops.begin - begin, ops.size(), bounds});
     Graph& graph = known->second;
     if (is_new) {
         one_by_one();

@@ -44,10 +44,11 @@ class CudaExecutor : public Executor {
     std::int64_t peak_bytes() const override { return peak_bytes_; }
 
   private:
-    // Ops of one lane without a wait or a mark between them, counted from the first op of their segment.
+    // Ops of one lane without a wait or a mark between them, counted from the first op of their segment; and
+    // how many bounds of chunks their maps read.
     struct GraphKey {
         plan::SegmentKind kind;
-        std::int64_t layer, micro_batch, first, count;
+        std::int64_t layer, micro_batch, first, count, num_bounds;
         auto operator<=>(const GraphKey&) const = default;
     };
     struct Binding {

@@ -21,13 +21,17 @@ std::byte* Lists::next(std::int64_t bytes) {
 }
 
 const std::int32_t* Lists::put(std::span<const std::int64_t> values, cudaStream_t stream) {
+    auto* const to = reinterpret_cast<std::int32_t*>(device_ + used_);
+    send(values, to, stream);
+    return to;
+}
+
+void Lists::send(std::span<const std::int64_t> values, std::int32_t* to, cudaStream_t stream) {
     const auto bytes = static_cast<std::int64_t>(values.size() * sizeof(std::int32_t));
     std::byte* const host = next(bytes);
-    std::byte* const device = device_ + (host - host_.data());
     std::ranges::transform(values, reinterpret_cast<std::int32_t*>(host),
                            [](std::int64_t value) { return static_cast<std::int32_t>(value); });
-    check(cudaMemcpyAsync(device, host, at(bytes), cudaMemcpyHostToDevice, stream), "copying a list");
-    return reinterpret_cast<const std::int32_t*>(device);
+    check(cudaMemcpyAsync(to, host, at(bytes), cudaMemcpyHostToDevice, stream), "copying a list");
 }
 
 }  // namespace eps::backend::cuda

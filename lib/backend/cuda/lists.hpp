@@ -22,6 +22,9 @@ class Lists {
     /// reset(). Error resource when a pass has more lists than fit.
     const std::int32_t* put(std::span<const std::int64_t> values, cudaStream_t stream);
 
+    /// The same to device memory of the caller's.
+    void send(std::span<const std::int64_t> values, std::int32_t* to, cudaStream_t stream);
+
     /// Page-locked memory for what is copied by somebody else; stays until reset(). Null when a pass has had
     /// most of it: the rest is for put().
     std::byte* take(std::int64_t bytes);

@@ -44,26 +44,14 @@ struct OpRunner::Visitor {
     std::span<const std::int64_t> numbers(Range range) const {
         return {self.plan_.numbers.data() + range.begin, at(range.size())};
     }
-    // Rows of `buffer` that the op was declared to write, from its first row on.
-    std::int64_t rows_written(plan::BufferId buffer) const {
-        for (std::int64_t u = current.uses.begin; u < current.uses.end; ++u) {
-            const plan::BufferUse& use = self.plan_.uses[at(u)];
-            if (use.buffer == buffer && use.access == plan::Access::write) return use.rows.end;
-        }
-        throw Error(Exit::internal, "an op does not declare what it writes");
-    }
-    // The block with the chunks of all parts, which lie in the plan.
+    // The block with the chunks of all parts, which lie in the plan: see prepare().
     device::Block block_of_numbers(Range range) const {
-        if (range.empty() || self.sent_bounds_ == nullptr || range.begin != self.sent_numbers_.begin) {
-            const device::Block block = this->block(numbers(range));
-            self.sent_numbers_ = range;
-            self.sent_bounds_ = block.chunk_bounds;
-            return block;
-        }
-        device::Block known = block({});
-        known.num_chunks = range.size() / known.num_parts - 1;
-        known.chunk_bounds = self.sent_bounds_;
-        return known;
+        if (range.begin != self.sent_numbers_.begin || range.end != self.sent_numbers_.end)
+            throw Error(Exit::internal, "a map of other chunks than those that were sent");
+        device::Block block = this->block({});
+        block.num_chunks = range.size() / block.num_parts - 1;
+        block.chunk_bounds = scratch().chunk_bounds();
+        return block;
     }
     device::Block block(std::span<const std::int64_t> bounds) const {
         device::Block block = block_of(self.tables_);
@@ -186,8 +174,8 @@ struct OpRunner::Visitor {
         }
         device::map_rows(lane.stream, block_of_numbers(op.chunk_bounds), self.tables_.position.ep,
                          all<std::int32_t>(op.all_counts), self.tables_.block.num_ranks(),
-                         part<std::int32_t>(op.arrived_slots), op.arrived_slots.rows.size(),
-                         self.most_tokens_, rows_written(op.reduce_starts) - 1, order, reduce,
+                         all<std::int32_t>(op.arrived_slots.buffer), rows(op.arrived_slots.buffer).num_rows,
+                         self.most_tokens_, rows(op.reduce_starts).num_rows - 1, order, reduce,
                          scratch().dispatch_maps());
     }
     void operator()(const plan::MapHome& op) const {
@@ -265,7 +253,14 @@ struct OpRunner::Visitor {
 void OpRunner::announce(Range ops) {
     announced_ = ops;
     listed_.clear();
-    sent_bounds_ = nullptr;
+}
+
+void OpRunner::prepare(const plan::Op& op, const LanePlace& lane) {
+    const auto* const map = std::get_if<plan::MapRows>(&op.args);
+    if (map == nullptr || map->chunk_bounds.empty()) return;
+    const Range range = sent_numbers_ = map->chunk_bounds;
+    scratch_.lists().send({plan_.numbers.data() + range.begin, at(range.size())}, scratch_.chunk_bounds(),
+                          lane.stream);
 }
 
 void OpRunner::send_lists(const LanePlace& lane) {

@@ -35,6 +35,10 @@ class OpRunner {
     /// on one lane.
     void announce(Range ops);
 
+    /// Sends what an op reads that is new in every pass: before run(), of which it is no part where that is
+    /// recorded.
+    void prepare(const plan::Op& op, const LanePlace& lane);
+
     void run(const plan::Op& op, const LanePlace& lane);
 
   private:
@@ -54,12 +58,10 @@ class OpRunner {
     std::vector<kernels::device::ExpertShare> experts_;
     std::vector<std::int64_t> bounds_;
     std::vector<Rows> parts_;
-    // Of the announced ops: grouped products, whose lists are sent before the first of them, and the chunks'
-    // bounds, which two ops of one lane read.
+    // Of the announced ops: grouped products, whose lists are sent before the first of them.
     Range announced_;
     std::vector<std::optional<kernels::device::Gemms::Listed>> listed_;  // of each; empty: not sent yet
-    Range sent_numbers_;
-    const std::int32_t* sent_bounds_ = nullptr;
+    Range sent_numbers_;  // the chunks' bounds, which both maps of a layer read, on one lane
 };
 
 }  // namespace eps::backend::cuda

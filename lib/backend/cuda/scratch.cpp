@@ -77,7 +77,7 @@ Scratch::Scratch(const Cases& cases, Layout& layout) {
 void Scratch::take(const Cases& cases, Layout& layout) {
     const schedule::Tables& first = cases.front()->tables();
     const model::ModelSpec& spec = first.spec();
-    std::int64_t most_tokens = 1, map_bytes = 0;
+    std::int64_t most_tokens = 1, map_bytes = 0, num_bounds = 0;
     for (const PassRunner* runner : cases) {
         const schedule::Tables& tables = runner->tables();
         for (const auto& batch : tables.micro_batches) {
@@ -86,6 +86,8 @@ void Scratch::take(const Cases& cases, Layout& layout) {
                 longest_ = std::max(longest_, batch.starts[s + 1] - batch.starts[s]);
         }
         if (!has_experts(tables)) continue;
+        num_bounds = std::max(
+            num_bounds, tables.block.num_parts * (std::max(tables.num_chunks, tables.block.num_experts) + 1));
         const std::int64_t tokens = most_owned_tokens(tables);
         const std::int64_t sources = tables.replicated ? 1 : tables.block.num_ranks();
         map_bytes = std::max(map_bytes, static_cast<std::int64_t>(
@@ -97,6 +99,7 @@ void Scratch::take(const Cases& cases, Layout& layout) {
     cos_sin_offset_ = layout.take(longest_ * num_pairs_ * 2 * 4);
     logits_offset_ = layout.take(most_tokens * spec.n_routed_experts * 4);
     part_begin_offset_ = layout.take((first.block.num_parts + 1) * 4);
+    chunk_bounds_offset_ = layout.take(num_bounds * 4);
     compute_maps_offset_ = layout.take(map_bytes);
     dispatch_maps_offset_ = layout.take(first.replicated ? 0 : map_bytes);
     lists_offset_ = layout.take(Lists::kBytes);

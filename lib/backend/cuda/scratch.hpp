@@ -35,6 +35,10 @@ class Scratch {
     const std::int32_t* part_begin() const {
         return reinterpret_cast<const std::int32_t*>(memory_ + part_begin_offset_);
     }
+    /// How the experts form chunks, on the dispatch lane: written anew for every layer.
+    std::int32_t* chunk_bounds() const {
+        return reinterpret_cast<std::int32_t*>(memory_ + chunk_bounds_offset_);
+    }
     /// Of the compute lane and of the dispatch lane.
     void* compute_maps() const { return memory_ + compute_maps_offset_; }
     void* dispatch_maps() const { return memory_ + dispatch_maps_offset_; }
@@ -50,8 +54,8 @@ class Scratch {
     std::unique_ptr<Lists> lists_;
     std::int64_t num_pairs_ = 0, longest_ = 0, most_experts_ = 0;
     std::int64_t gemms_offset_ = 0, attention_offset_ = 0, cos_sin_offset_ = 0, logits_offset_ = 0,
-                 part_begin_offset_ = 0, compute_maps_offset_ = 0, dispatch_maps_offset_ = 0,
-                 lists_offset_ = 0;
+                 part_begin_offset_ = 0, chunk_bounds_offset_ = 0, compute_maps_offset_ = 0,
+                 dispatch_maps_offset_ = 0, lists_offset_ = 0;
 };
 
 /// The rows of a block on the device without lists: shape and options.

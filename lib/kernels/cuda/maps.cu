@@ -1,9 +1,9 @@
 #include "kernels/cuda/maps.hpp"
 #include "kernels/cuda/vector.cuh"
 
-#include <map>
-
 #include <cub/device/device_scan.cuh>
+#include <algorithm>
+#include <map>
 
 namespace eps::kernels::device {
 namespace {
@@ -209,12 +209,13 @@ __global__ void at_home_place_kernel(Block block, OwnTokens tokens, const float*
 
 // ---- At the holder
 
-// First rows of (expert, source): expert rows, home rows, arrived rows; [sources, E] each. And where each
-// source's slots begin, [sources + 1]. One thread: a few hundred additions.
+// First rows of (expert, source): expert rows, home rows, arrived rows; [sources, E] each. Where each
+// source's slots begin, [sources + 1]. And a 0 behind the sums that go home, whose lengths come to `starts`:
+// their running sum follows. One thread each: a few hundred additions.
 __global__ void holder_layout_kernel(Block block, int part, const std::int32_t* counts, int num_sources,
                                      int num_fields, std::int32_t* first_expert_row,
                                      std::int32_t* first_home_row, std::int32_t* first_arrived_row,
-                                     std::int32_t* slots_begin, std::int32_t* last_start) {
+                                     std::int32_t* slots_begin, std::int32_t* starts) {
     extern __shared__ unsigned shared[];
     auto* mine = reinterpret_cast<std::int32_t*>(shared);  // [sources, local experts, fields]
     const int begin = block.part_begin[part], end = block.part_begin[part + 1];
@@ -247,6 +248,7 @@ __global__ void holder_layout_kernel(Block block, int part, const std::int32_t* 
                     home_row += count(s, e, home);
                     arrived_row += count(s, e, out);
                 }
+        starts[home_row] = 0;
     } else if (threadIdx.x == 64) {
         std::int32_t row = 0;
         for (int s = 0; s < num_sources; ++s) {
@@ -254,18 +256,16 @@ __global__ void holder_layout_kernel(Block block, int part, const std::int32_t* 
             for (int e = begin; e < end; ++e) row += count(s, e, out);
         }
         slots_begin[num_sources] = row;
-    } else if (threadIdx.x == 96) {
-        *last_start = 0;  // of the sums: their lengths follow, and their running sum
     }
 }
 
 // row_of [sources, most_tokens] from the slots; a token that travelled several times is found by its first
 // row.
-__global__ void find_tokens_kernel(const std::int32_t* slots, std::int64_t num_arrived, std::int64_t columns,
+__global__ void find_tokens_kernel(const std::int32_t* slots, std::int64_t columns,
                                    const std::int32_t* slots_begin, int num_sources, std::int64_t most_tokens,
                                    std::int32_t* row_of) {
     const std::int64_t row = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-    if (row >= num_arrived) return;
+    if (row >= slots_begin[num_sources]) return;
     int source = 0;
     while (source + 1 < num_sources && row >= slots_begin[source + 1]) ++source;
     // As unsigned -1 is beyond every row.
@@ -456,10 +456,10 @@ void route(Stream stream, const Block& block, const std::int32_t* ids, const flo
 }
 
 void map_rows(Stream stream, const Block& block, std::int64_t part, const std::int32_t* counts,
-              std::int64_t num_sources, const std::int32_t* slots, std::int64_t num_arrived,
-              std::int64_t most_tokens, std::int64_t num_home, std::int32_t* expert_order,
+              std::int64_t num_sources, const std::int32_t* slots, std::int64_t most_arrived,
+              std::int64_t most_tokens, std::int64_t most_home, std::int32_t* expert_order,
               const DeviceReduceMaps& reduce, void* workspace) {
-    if (num_arrived == 0) {
+    if (most_arrived == 0) {
         cudaMemsetAsync(reduce.starts, 0, sizeof(std::int32_t), stream);
         return;
     }
@@ -477,22 +477,21 @@ void map_rows(Stream stream, const Block& block, std::int64_t part, const std::i
         throw Error(Exit::resource, "device maps: too many ranks and experts for one block's shared memory");
     holder_layout_kernel<<<1, 256, bytes, stream>>>(block, static_cast<int>(part), counts,
                                                     static_cast<int>(num_sources), num_fields, first_expert,
-                                                    first_home, first_arrived, slots_begin,
-                                                    reduce.starts + num_home);
+                                                    first_home, first_arrived, slots_begin, reduce.starts);
     cudaMemsetAsync(w.row_of, 0xff,
                     static_cast<std::size_t>(num_sources * most_tokens) * sizeof(std::int32_t), stream);
-    find_tokens_kernel<<<grid_of((num_arrived + 255) / 256), 256, 0, stream>>>(
-        slots, num_arrived, 1 + 2 * block.top_k, slots_begin, static_cast<int>(num_sources), most_tokens,
-        w.row_of);
+    find_tokens_kernel<<<grid_of((most_arrived + 255) / 256), 256, 0, stream>>>(
+        slots, 1 + 2 * block.top_k, slots_begin, static_cast<int>(num_sources), most_tokens, w.row_of);
     const ArrivedTokens tokens{slots, w.row_of, most_tokens};
     const dim3 tiles(static_cast<unsigned>(num_tiles(most_tokens)), static_cast<unsigned>(num_sources));
     constexpr int kFields = kMostFields - 1;
     count_tokens(stream, block, tokens, tiles, kFields, w);
     const HolderRows rows{first_expert, first_home, first_arrived};
+    const std::int64_t most_sums = std::min(most_home, most_tokens * num_sources * block.top_k);
     for (const bool entries : {false, true}) {
         holder_place_kernel<<<tiles, 32, mask_bytes(block, kFields), stream>>>(
             block, tokens, w.tile_counts, rows, expert_order, reduce, entries);
-        if (!entries) scan_starts(stream, w, reduce.starts, num_home + 1);
+        if (!entries) scan_starts(stream, w, reduce.starts, most_sums + 1);
     }
     check_launch("map_rows");
 }

@@ -40,11 +40,13 @@ struct DeviceReduceMaps {
     float* weights = nullptr;
 };
 
-/// At the holder of `part`. counts [num_sources, E, fields]; slots [num_arrived, 1 + 2 * top_k]; every source
-/// numbers its tokens from 0 below `most_tokens`. `num_home` sums go home.
+/// At the holder of `part`. counts [num_sources, E, fields], which say how many rows arrived and how many
+/// sums go home: no argument depends on them. slots [most_arrived, 1 + 2 * top_k]; reduce.starts [most_home +
+/// 1], of which those behind the last sum's end mean nothing; every source numbers its tokens from 0 below
+/// `most_tokens`.
 void map_rows(Stream stream, const Block& block, std::int64_t part, const std::int32_t* counts,
-              std::int64_t num_sources, const std::int32_t* slots, std::int64_t num_arrived,
-              std::int64_t most_tokens, std::int64_t num_home, std::int32_t* expert_order,
+              std::int64_t num_sources, const std::int32_t* slots, std::int64_t most_arrived,
+              std::int64_t most_tokens, std::int64_t most_home, std::int32_t* expert_order,
               const DeviceReduceMaps& reduce, void* workspace);
 
 /// Where nothing travels (routing::count_rows, routing::map_rows_at_home): counts [E, 3], of which only the
