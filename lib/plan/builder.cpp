@@ -115,11 +115,12 @@ void PlanBuilder::write(std::vector<Stretch>& history, Range rows, OpId id, PerL
     std::size_t kept = 0;  // stretches before it stay as they are or lose their end
     std::optional<Stretch> tail;
     for (std::size_t i = 0; i < history.size(); ++i) {
-        const Stretch stretch = history[i];
-        if (!overlaps(stretch.rows, rows)) {
-            history[kept++] = stretch;
+        if (!overlaps(history[i].rows, rows)) {
+            if (kept != i) history[kept] = history[i];
+            ++kept;
             continue;
         }
+        const Stretch stretch = history[i];
         need(needed, stretch.writer);
         need(needed, stretch.readers);
         if (rows.end < stretch.rows.end)
