@@ -52,26 +52,34 @@ class Chooser {
   public:
     /// `times` is copied.
     Chooser(const OpTimes& times, const ExpertLayer& layer);
+    Chooser(const Chooser&) = delete;  // refers to its copy
+    Chooser& operator=(const Chooser&) = delete;
 
     /// Writes the bounds of the chunks (routing::Chunks) that `counts` of the whole block ask for: the fewest
     /// whose overlapped time, averaged over both rates of computing, is within kNotWorthwhile of the least.
-    Prediction choose(const routing::CountsView& counts, std::vector<std::int64_t>& bounds);
+    void choose(const routing::CountsView& counts, std::vector<std::int64_t>& bounds);
 
     /// For given chunks.
     Prediction predict(const routing::CountsView& counts, const std::vector<std::int64_t>& bounds);
 
     /// Kind of one chunk, whose experts' rows lie between consecutive `offsets`: GroupGemm if both take as
     /// long.
-    plan::GemmKind kind_of(std::span<const std::int64_t> offsets);
+    plan::GemmKind kind_of(std::span<const std::int64_t> offsets) const;
 
   private:
-    // Per expert of the block, running sums [expert + 1].
-    using Sums = std::vector<std::int64_t>;
+    // Of a range of experts, from all sources.
+    struct Load {
+        std::int64_t rows = 0;
+        std::int64_t out = 0, own_out = 0;    // rows that travel to one shard; of these from a rank to itself
+        std::int64_t home = 0, own_home = 0;  // sums that go home
+    };
+    Load load_of(Range experts) const;
 
     void take_load(const routing::CountsView& counts);
+    void price_around_chunks(double most_tokens);
     void divide_by_rows(std::int64_t num_chunks, std::vector<std::int64_t>& bounds) const;
     void divide(std::int64_t num_chunks, bool by_rows, std::vector<std::int64_t>& bounds) const;
-    double compute_seconds(Range experts) const;
+    double compute_seconds(Range experts, const Load& load) const;
     ExchangeWork exchange(double most_received, double most_sent, double most_own) const;
     void price(const std::vector<std::int64_t>& bounds);
     double predicted(const std::vector<std::int64_t>& bounds);
@@ -80,27 +88,23 @@ class Chooser {
 
     OpTimes times_;
     ExpertLayer layer_;
-    ExpertTimes gemms_;                   // under the load of the block
-    ExpertTimes one_chunk_;               // for kind_of
-    TimeTable gather_, swiglu_, reduce_;  // of every chunk; without sizes: not measured
+    ExpertTimes gemms_;                                    // under the load of the block
+    MessageTimes messages_;                                // of an exchange of the block
+    const TimeTable *pack_, *gather_, *swiglu_, *reduce_;  // of every chunk; nullptr: not measured
     Pipeline pipeline_;
     double row_bytes_ = 0;
 
-    std::vector<std::int64_t> rows_;  // per expert
-    Sums rows_before_;
-    Sums out_before_, own_out_before_;    // rows that travel to one shard, and of these from a rank to itself
-    Sums home_before_, own_home_before_;  // sums that go home
-    double most_tokens_ = 0;              // of a source
-    double most_sent_share_ = 0;          // of all rows to other ranks, by one source
+    std::vector<std::int64_t> rows_;  // per expert of the block
+    std::vector<Load> before_;        // [expert + 1]: of all experts before it
+    double most_sent_share_ = 0;      // of all rows to other ranks, by one source
 
-    SegmentWork work_;  // of the division priced last
+    SegmentWork work_;  // of the division priced last; what does not depend on it, of the load
     struct Candidate {
         std::int64_t num_chunks;
         bool by_rows;
         double seconds;
     };
     std::vector<Candidate> candidates_;
-    std::vector<std::int64_t> chunk_rows_;
 };
 
 }  // namespace eps::cost

@@ -206,26 +206,36 @@ double OpTimes::memory_seconds(std::string_view op, bool on_exchange_lane, doubl
     return table == nullptr ? 0 : table->at(bytes);
 }
 
-double OpTimes::exchange_seconds(double bytes, std::int64_t num_messages, bool beside_gemm) const {
-    if (num_messages <= 0 || bytes <= 0) return 0;
-    const auto table = [&](const ExchangeTimes& entry) -> const TimeTable& {
-        return beside_gemm ? entry.beside_by_bytes : entry.by_bytes;
-    };
-    const ExchangeTimes *below = nullptr, *above = nullptr;
-    for (const ExchangeTimes& entry : calibration_.exchanges) {
-        if (entry.transport != transport_) continue;
-        if (entry.num_messages <= num_messages) below = &entry;
-        if (entry.num_messages >= num_messages && above == nullptr) above = &entry;
+MessageTimes::MessageTimes(std::span<const ExchangeTimes> tables, const std::string& transport,
+                           std::int64_t num_messages)
+    : num_messages_(num_messages) {
+    for (const ExchangeTimes& entry : tables) {
+        if (entry.transport != transport) continue;
+        if (entry.num_messages <= num_messages) below_ = &entry;
+        if (entry.num_messages >= num_messages && above_ == nullptr) above_ = &entry;
     }
-    if (below == nullptr) return table(*above).at(bytes);
-    const double seconds = table(*below).at(bytes);
-    if (below->num_messages == num_messages) return seconds;
-    if (above == nullptr)  // each message more costs what a small one does
-        return seconds + as_double(num_messages - below->num_messages) * table(*below).seconds.front() /
-                             as_double(below->num_messages);
-    const double place =
-        as_double(num_messages - below->num_messages) / as_double(above->num_messages - below->num_messages);
-    return seconds + place * (table(*above).at(bytes) - seconds);
+}
+
+MessageTimes::Seconds MessageTimes::seconds(double bytes) const {
+    if (num_messages_ <= 0 || bytes <= 0) return {};
+    const auto at = [&](const ExchangeTimes& entry) -> Seconds {
+        const Place place = place_of(bytes, entry.by_bytes.sizes);
+        return {seconds_at(place, entry.by_bytes.seconds), seconds_at(place, entry.beside_by_bytes.seconds)};
+    };
+    if (below_ == nullptr) return at(*above_);
+    const Seconds seconds = at(*below_);
+    if (below_->num_messages == num_messages_) return seconds;
+    if (above_ == nullptr) {  // each message more costs what a small one does
+        const double more = as_double(num_messages_ - below_->num_messages);
+        const double of = as_double(below_->num_messages);
+        return {seconds.alone + more * below_->by_bytes.seconds.front() / of,
+                seconds.beside + more * below_->beside_by_bytes.seconds.front() / of};
+    }
+    const double place = as_double(num_messages_ - below_->num_messages) /
+                         as_double(above_->num_messages - below_->num_messages);
+    const Seconds more = at(*above_);
+    return {seconds.alone + place * (more.alone - seconds.alone),
+            seconds.beside + place * (more.beside - seconds.beside)};
 }
 
 double OpTimes::copy_seconds(double bytes) const {

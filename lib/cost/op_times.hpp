@@ -14,6 +14,25 @@ namespace eps::cost {
 /// but for index ops, of which it is the ids or slots they go through). 0 for all other ops.
 double moved_bytes(const plan::Op& op, const plan::RankPlan& plan);
 
+/// Exchanges of so many messages, between the tables of measured numbers; of OpTimes, which outlives it.
+class MessageTimes {
+  public:
+    MessageTimes(std::span<const ExchangeTimes> tables, const std::string& transport,
+                 std::int64_t num_messages);
+
+    struct Seconds {
+        double alone = 0;
+        double beside = 0;  // GEMMs
+    };
+    /// From the call to the last byte, all ranks alike: `bytes` that this rank sends to others (or receives,
+    /// whichever is more).
+    Seconds seconds(double bytes) const;
+
+  private:
+    std::int64_t num_messages_ = 0;
+    const ExchangeTimes *below_ = nullptr, *above_ = nullptr;  // or of the very number; one may be missing
+};
+
 /// Seconds of one calibration and dtype. A shape that was not measured takes the time of the most similar
 /// one, scaled by the product of its widths. Arithmetic as in time_table.hpp: equal bits everywhere.
 class OpTimes {
@@ -26,7 +45,7 @@ class OpTimes {
     void use_transport(const std::string& transport);
 
     /// What the op keeps its lane's processor busy for, everything in place and nothing beside it, without
-    /// overhead. For exchanges: the sums of a reduce-scatter, otherwise 0; the rest is exchange_seconds.
+    /// overhead. For exchanges: the sums of a reduce-scatter, otherwise 0; the rest is messages().
     /// Error(usage), naming the op: the calibration has nothing like it.
     double seconds(const plan::Op& op, const plan::RankPlan& plan) const;
 
@@ -48,9 +67,10 @@ class OpTimes {
     /// The table of such an op; nullptr for one that was not measured.
     const TimeTable* memory_table(std::string_view op, bool on_exchange_lane) const;
 
-    /// From the call to the last byte, all ranks alike: `bytes` that this rank sends to others (or receives,
-    /// whichever is more), in that many messages.
-    double exchange_seconds(double bytes, std::int64_t num_messages, bool beside_gemm = false) const;
+    /// By the transport in use.
+    MessageTimes messages(std::int64_t num_messages) const {
+        return {calibration_.exchanges, transport_, num_messages};
+    }
     /// A message to oneself.
     double copy_seconds(double bytes) const;
 

@@ -44,9 +44,10 @@ class Pipeline {
   private:
     void run(const SegmentWork& work, const ExchangeWork& exchange, double start);
 
-    std::vector<double> done_;   // [part][chunk]: computed
+    std::vector<double> done_;   // [chunk][part]: computed
     std::int64_t computed_ = 0;  // chunks
     std::vector<double> free_;   // [part]: the compute lane
+    double last_free_ = 0;       // of these
     double end_ = 0;             // of the exchange that ran last
 };
 

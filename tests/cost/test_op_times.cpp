@@ -44,13 +44,13 @@ TEST_CASE("shapes that were not measured take the nearest one's time, scaled") {
 
 TEST_CASE("exchanges: between measured numbers of messages, and beyond") {
     const OpTimes times(made_up(), eps::DType::f32, "c.json");
-    CHECK(times.exchange_seconds(0, 1) == 0);
-    CHECK(times.exchange_seconds(64, 0) == 0);
-    CHECK(times.exchange_seconds(1024, 1) == approx(1e-5 + 1024e-9));
-    CHECK(times.exchange_seconds(1024, 2, true) == approx(4e-5 + 1024e-9));
-    CHECK(times.exchange_seconds(1024, 2) == approx(2e-5 + 1024e-9));
-    CHECK(times.exchange_seconds(1024, 3) == approx(3e-5 + 1024e-9));
-    CHECK(times.exchange_seconds(1024, 6) == approx(3e-5 + 1024e-9 + 3 * (3e-5 + 1e-9) / 3));
+    CHECK(times.messages(1).seconds(0).alone == 0);
+    CHECK(times.messages(0).seconds(64).alone == 0);
+    CHECK(times.messages(1).seconds(1024).alone == approx(1e-5 + 1024e-9));
+    CHECK(times.messages(2).seconds(1024).beside == approx(4e-5 + 1024e-9));
+    CHECK(times.messages(2).seconds(1024).alone == approx(2e-5 + 1024e-9));
+    CHECK(times.messages(3).seconds(1024).alone == approx(3e-5 + 1024e-9));
+    CHECK(times.messages(6).seconds(1024).alone == approx(3e-5 + 1024e-9 + 3 * (3e-5 + 1e-9) / 3));
     CHECK(times.copy_seconds(4096) == approx(1e-6 + 4096e-10));
 }
 
@@ -59,10 +59,10 @@ TEST_CASE("exchanges: by the named transport where it was measured, otherwise by
     two.exchanges.push_back({"nccl", 1, line(5e-5, 1e-9), line(7e-5, 1e-9)});
     OpTimes times(two, eps::DType::f32, "c.json");
     times.use_transport("nccl");
-    CHECK(times.exchange_seconds(1024, 1) == approx(5e-5 + 1024e-9));
-    CHECK(times.exchange_seconds(1024, 1, true) == approx(7e-5 + 1024e-9));
+    CHECK(times.messages(1).seconds(1024).alone == approx(5e-5 + 1024e-9));
+    CHECK(times.messages(1).seconds(1024).beside == approx(7e-5 + 1024e-9));
     times.use_transport("copy_engine");
-    CHECK(times.exchange_seconds(1024, 1) == approx(1e-5 + 1024e-9));
+    CHECK(times.messages(1).seconds(1024).alone == approx(1e-5 + 1024e-9));
 }
 
 TEST_CASE("ops of a plan: by their rows and their lane") {

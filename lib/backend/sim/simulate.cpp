@@ -211,12 +211,11 @@ class Simulation {
         const Meetings::Arrival arrival = meetings_.arrive({rank_idx, &op}, nanoseconds(now_s));
         lane.meeting = arrival.meeting;
         lane.sums_s = seconds;
-        lane.work_s =
-            times_.exchange_seconds(static_cast<double>(arrival.transfer_bytes), arrival.num_messages) +
-            times_.copy_seconds(static_cast<double>(arrival.own_bytes));
-        const double beside_s =
-            times_.exchange_seconds(static_cast<double>(arrival.transfer_bytes), arrival.num_messages, true) +
-            lane.slowdown * times_.copy_seconds(static_cast<double>(arrival.own_bytes));
+        const auto messages =
+            times_.messages(arrival.num_messages).seconds(static_cast<double>(arrival.transfer_bytes));
+        const double copy_s = times_.copy_seconds(static_cast<double>(arrival.own_bytes));
+        lane.work_s = messages.alone + copy_s;
+        const double beside_s = messages.beside + lane.slowdown * copy_s;
         if (lane.work_s > 0) lane.slowdown = std::max(1.0, beside_s / lane.work_s);
         lane.phase = Phase::meeting;
         for (const std::int64_t peer : arrival.peers) wake(peer, now_s);
