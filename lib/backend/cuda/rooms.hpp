@@ -24,7 +24,8 @@ struct Room {
 class Rooms {
   public:
     /// Rows that depend on the gates get `load_margin` x those expected and kSpareRows, at most as many as
-    /// could ever come.
+    /// could ever come. Buffers that only segments of one kind use, on the compute lane, lie over those of
+    /// other kinds.
     Rooms(const Cases& cases, double load_margin);
     static constexpr std::int64_t kSpareRows = 1024;
 
