@@ -4,7 +4,10 @@
 #include "tests/catch.hpp"
 #include "tests/comm/cuda/async_rounds.hpp"
 
-#include <deque>
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <thread>
 
 namespace eps::comm::cuda {
 namespace {
@@ -34,6 +37,103 @@ TEST_CASE("copy engines: two lanes at once, thousands of rounds over the same me
     const auto first = copy_engine_exchange(all, windows);
     const auto second = copy_engine_exchange(all, windows);
     check_two_lanes(*first, *second, memory.data(), 3000);
+    all.barrier();
+}
+
+/// Exchanges of messages from none to large, in turn on the lane and on streams beside it, over the same
+/// memory; looks at the ends of messages and where their parts meet.
+class LargeRounds {
+  public:
+    static constexpr std::int64_t kMostBytes = 40'000'000;  // of a message
+    static std::int64_t device_bytes(std::int64_t size) { return 2 * size * kMostBytes; }
+
+    LargeRounds(DeviceExchange& exchange, std::byte* memory, std::int64_t salt, std::int64_t num_rounds)
+        : exchange_(exchange),
+          out_(memory),
+          in_(memory + exchange.size() * kMostBytes),
+          salt_(salt),
+          found_(num_rounds * exchange.size() * kNumPlaces) {}
+
+    void enqueue(std::int64_t round) {
+        const std::int64_t me = exchange_.rank(), size = exchange_.size();
+        if (round % 4 == me % 4) require(cudaLaunchHostFunc(stream_, nap, nullptr));
+        require(cudaMemsetAsync(in_, kNothing, at(size * kMostBytes), stream_));
+        std::vector<Message> sends, receives;
+        for (std::int64_t peer = 0; peer < size; ++peer) {
+            sends.push_back({peer, out_ + peer * kMostBytes, bytes_of(me, peer, round)});
+            receives.push_back({peer, in_ + peer * kMostBytes, bytes_of(peer, me, round)});
+            require(cudaMemsetAsync(sends.back().data, value_of(me, peer, round), at(sends.back().bytes),
+                                    stream_));
+        }
+        exchange_.exchange(sends, receives, stream_);
+        for (const Message& message : receives)
+            for (const std::int64_t place : places_in(message.bytes)) {
+                require(cudaMemcpyAsync(found_.data() + num_looked_++, message.data + place, 1,
+                                        cudaMemcpyDeviceToHost, stream_));
+                wanted_.push_back(place < message.bytes ? value_of(message.peer, me, round) : kNothing);
+            }
+    }
+
+    /// Waits, and counts the bytes that are not what the peers sent, or not as they were where nothing came.
+    std::int64_t num_wrong() {
+        stream_.synchronize();
+        exchange_.check();
+        std::int64_t wrong = 0;
+        for (std::int64_t i = 0; i < num_looked_; ++i)
+            wrong += std::to_integer<int>(found_.data()[i]) == wanted_[at(i)] ? 0 : 1;
+        return wrong;
+    }
+
+  private:
+    static constexpr int kNothing = 0xee;
+    static constexpr std::int64_t kNumPlaces = 7;
+
+    static void nap(void*) { std::this_thread::sleep_for(std::chrono::milliseconds(2)); }
+    std::int64_t bytes_of(std::int64_t from, std::int64_t to, std::int64_t round) const {
+        constexpr std::array<std::int64_t, 4> kBytes{kMostBytes, 1000, 0, 20'000'007};
+        return kBytes[at((from + 2 * to + round + salt_) % 4)];
+    }
+    int value_of(std::int64_t from, std::int64_t to, std::int64_t round) const {
+        return static_cast<int>(1 + (from * 5 + to * 31 + round * 7 + salt_ * 11) % 200);
+    }
+    static std::array<std::int64_t, kNumPlaces> places_in(std::int64_t bytes) {
+        const auto seam = [bytes](std::int64_t i) { return bytes * i / 3 / 4096 * 4096; };
+        return {0,
+                seam(1),
+                seam(1) + 4096,
+                seam(2),
+                seam(2) + 4096,
+                std::max<std::int64_t>(1, bytes) - 1,
+                std::min(bytes, kMostBytes - 1)};
+    }
+
+    DeviceExchange& exchange_;
+    Stream stream_{kUrgent};
+    std::byte* out_;
+    std::byte* in_;
+    std::int64_t salt_, num_looked_ = 0;
+    PinnedMemory found_;
+    std::vector<int> wanted_;
+};
+
+TEST_CASE("copy engines: large and small messages in turn on two lanes") {
+    MpiWorld world;
+    take_device(world);
+    Communicator& all = world.communicator();
+    constexpr std::int64_t kRounds = 24;
+    const std::int64_t lane_bytes = LargeRounds::device_bytes(all.size());
+    const DeviceMemory memory(2 * lane_bytes);
+    Windows windows(all);
+    windows.add(memory.data(), memory.bytes());
+    const auto first = copy_engine_exchange(all, windows), second = copy_engine_exchange(all, windows);
+    LargeRounds rounds(*first, memory.data(), 0, kRounds),
+        others(*second, memory.data() + lane_bytes, 3, kRounds);
+    for (std::int64_t round = 0; round < kRounds; ++round) {
+        rounds.enqueue(round);
+        if (round % 3 != 1) others.enqueue(round);
+    }
+    CHECK(rounds.num_wrong() == 0);
+    CHECK(others.num_wrong() == 0);
     all.barrier();
 }
 
