@@ -66,7 +66,7 @@ def test_parts(checkout, gpus):
         assert config is None or (SOURCE / config[1]).exists()
     lengths = {length: int(re.search(rf"--name gpu-lengths-{length} .*--batch (\d+)", "\n".join(calls))[1]) for length in (1024, 8192)}
     assert lengths == {1024: 16 * gpus, 8192: 2 * gpus}
-    (moe,) = [call for call in calls if "--name gpu-moe-16384" in call]
+    (moe,) = [call for call in calls if "--name gpu-moe-16384 " in call]
     assert ('/cases=[{"strategy": "ep", "gemm": ["group", "dense"]}]' in moe) == (gpus == 1)
     layers = {int(found) for found in re.findall(r"--layers (\d+)", "\n".join(calls))}
     assert layers == {15 * gpus}
