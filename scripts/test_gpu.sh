@@ -198,8 +198,9 @@ moe() {
 
 model() {
     local layers=$((ranks < 4 ? 15 * ranks : 60))
-    measure gpu-model model-1024 --layers "$layers" --batch $((16 * ranks)) "${schedules[@]}"
-    measure gpu-model model-4096 --layers "$layers" --batch $((4 * ranks)) --sequence-length 4096 "${schedules[@]}"
+    local flags=(--layers "$layers" --load-margin 1.5 "${schedules[@]}") # gates of 60 layers: all must fit
+    measure gpu-model model-1024 --batch $((16 * ranks)) "${flags[@]}"
+    measure gpu-model model-4096 --batch $((4 * ranks)) --sequence-length 4096 "${flags[@]}"
 }
 
 tables() {
