@@ -12,7 +12,7 @@ namespace eps::comm {
 
 /// How often a waiting thread yields before it sleeps. Where ranks share cores it hands its core to the rank
 /// it waits for; otherwise to a computing thread of its own, for a time slice of milliseconds, while who
-/// sleeps is woken at once: then few.
+/// sleeps is woken at once: then few. A backend whose ranks compute on no core takes many.
 inline std::atomic<int> yields_before_sleep = 10;
 constexpr int kYieldsOnSharedCores = 200;
 

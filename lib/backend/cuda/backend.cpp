@@ -5,6 +5,7 @@
 #include "backend/cuda/executor.hpp"
 #include "backend/cuda/micro_bench.hpp"
 #include "backend/cuda/nvml.hpp"
+#include "comm/back_off.hpp"
 #include "comm/cuda/version.hpp"
 
 #include <fmt/format.h>
@@ -16,6 +17,10 @@ namespace {
 // What the CUDA context and libraries take beside what is planned here: kernels, their workspaces, NCCL's
 // buffers.
 constexpr std::int64_t kLibraryBytes = std::int64_t{1} << 30;
+
+// Some ten milliseconds. No thread of a rank computes, and who sleeps wakes up to 150 us late: ranks would
+// leave the barrier before a pass of few milliseconds as far apart.
+constexpr int kYieldsBeforeSleep = 20'000;
 
 class CudaGroup : public Group {
   public:
@@ -41,9 +46,9 @@ class CudaGroup : public Group {
 class CudaBackend : public Backend {
   public:
     explicit CudaBackend(const BackendSetup& setup)
-        : setup_(setup),
-          device_(use_device(setup)),
-          meter_(open_meter(device_.pci_address, device_.number)) {}
+        : setup_(setup), device_(use_device(setup)), meter_(open_meter(device_.pci_address, device_.number)) {
+        comm::yields_before_sleep = kYieldsBeforeSleep;
+    }
 
     Libraries libraries(const std::vector<DType>& dtypes) const override;
     std::optional<std::string> device() const override { return device_.name; }
