@@ -46,9 +46,10 @@ fi
 bench=$build/eps-bench
 "$bench" --list-devices
 
-# Runs on after a failure, which the part's verdict keeps.
+# Runs on after a failure, which the part's verdict keeps; what hangs is one.
 failed=0
-try() { "$@" || { failed=1; echo "test_gpu: failed: $*" >&2; }; }
+limited=(timeout -k 10 300)
+try() { "${limited[@]}" "$@" || { failed=1; echo "test_gpu: failed: $*" >&2; }; }
 run() { local n=$1; shift; try mpirun -n "$n" "$@"; }
 
 # measure CONFIG NAME [FLAG...]: a report NAME.json on all ranks; a case keeps its tokens a GPU through --batch.
@@ -64,7 +65,7 @@ measure() {
 table() {
     local name=$1 begin=$SECONDS
     shift
-    if ! "$@" | tee "$out/$name.txt"; then
+    if ! "${limited[@]}" "$@" | tee "$out/$name.txt"; then
         failed=1
         echo "test_gpu: failed: $*" >&2
     fi
@@ -223,6 +224,14 @@ benches() {
     table submission mpirun -n "$ranks" "$build/bench_submission"
 }
 
+# Reports name no folder of this machine. After each part, so that nothing is lost when a later one is stopped.
+archive=${EPS_GPU_OUT:-$out}/gpu-reports.tar.gz
+mkdir -p "$(dirname "$archive")"
+pack() {
+    find "$out" -maxdepth 1 -name '*.json' -exec sed -i "s|$PWD/||g; s|${HOME:-/root}/|~/|g" {} +
+    find "$out" -maxdepth 1 \( -name '*.json' -o -name '*.txt' \) -printf '%f\n' | sort | tar -C "$out" -czf "$archive" -T -
+}
+
 verdicts=()
 status=0
 for part in "${parts[@]}"; do
@@ -232,13 +241,9 @@ for part in "${parts[@]}"; do
     "$part"
     verdicts+=("$part $([[ $failed -eq 0 ]] && echo passed || echo FAILED) in $((SECONDS - begin)) s")
     [[ $failed -eq 0 ]] || status=1
+    pack
 done
 
-# Reports name no folder of this machine.
-find "$out" -maxdepth 1 -name '*.json' -exec sed -i "s|$PWD/||g; s|${HOME:-/root}/|~/|g" {} +
-archive=${EPS_GPU_OUT:-$out}/gpu-reports.tar.gz
-mkdir -p "$(dirname "$archive")"
-find "$out" -maxdepth 1 \( -name '*.json' -o -name '*.txt' \) -printf '%f\n' | sort | tar -C "$out" -czf "$archive" -T -
 size=$(stat -c %s "$archive")
 if [[ $size -gt $((16 << 20)) ]]; then
     echo "test_gpu: the archive holds $size bytes, more than 16 MiB" >&2
