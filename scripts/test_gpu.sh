@@ -48,7 +48,7 @@ bench=$build/eps-bench
 
 # Runs on after a failure, which the part's verdict keeps; what hangs is one.
 failed=0
-limited=(timeout -k 10 300)
+limited=(timeout --foreground -k 10 300)
 try() { "${limited[@]}" "$@" || { failed=1; echo "test_gpu: failed: $*" >&2; }; }
 run() { local n=$1; shift; try mpirun -n "$n" "$@"; }
 
