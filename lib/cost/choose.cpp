@@ -153,7 +153,8 @@ double Chooser::compute_seconds(Range experts, const Load& load) const {
 ExchangeWork Chooser::exchange(double most_received, double most_sent, double most_own) const {
     const double bytes = std::max(most_received, most_sent) * row_bytes_;
     ExchangeWork work;
-    const double copy = times_.copy_seconds(most_own * row_bytes_);
+    // Own rows travel only where other shards need them as well.
+    const double copy = layer_.block.num_shards > 1 ? times_.copy_seconds(most_own * row_bytes_) : 0;
     const MessageTimes::Seconds messages = messages_.seconds(bytes);
     work.processor = messages.alone + copy;
     work.beside = messages.beside + work_.slowdown * copy;

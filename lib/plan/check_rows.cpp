@@ -173,7 +173,7 @@ void RowFollower::reduce(RankOp op, const LocalReduce& args) {
             sum.stage = RowStage::sum;
         }
         sum.from = static_cast<std::int32_t>(op.rank);
-        set(op.rank, args.out.buffer, row, sum);
+        set_made(op, args.out.buffer, row, args.stay, sum);
     }
 }
 

@@ -145,10 +145,18 @@ void for_each_field(const MapHome& op, V&& v) {
 }
 
 template <typename V>
+void for_each_field(const Stay& stay, V&& v) {
+    if (stay.to.buffer == kNoBuffer) return;
+    v.value("staying", stay.rows);
+    v.slice("stay", stay.to, Access::write);
+}
+
+template <typename V>
 void for_each_field(const PackRows& op, V&& v) {
     v.buffer("in", op.in, Access::read);
     v.rows("index", op.ranges, op.index, Access::read);
     v.rows("out", op.ranges, op.out, Access::write);
+    for_each_field(op.stay, v);
 }
 
 template <typename V>
@@ -174,6 +182,7 @@ void for_each_field(const LocalReduce& op, V&& v) {
     v.buffer("index", op.index, Access::read);
     v.buffer("weights", op.weights, Access::read);
     v.slice("out", op.out, Access::write);
+    for_each_field(op.stay, v);
 }
 
 template <typename V>

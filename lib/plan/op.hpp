@@ -33,6 +33,13 @@ struct Slice {
     Range rows;
 };
 
+/// Rows that stay on their rank: what an op makes as rows `rows` of its `out` goes to `to` instead, row for
+/// row, and does not travel.
+struct Stay {
+    Range rows;
+    Slice to;  // kNoBuffer: none stay
+};
+
 /// in[ids] of the embedding table.
 struct Embed {
     Slice ids;
@@ -139,6 +146,7 @@ struct MapHome {
 struct PackRows {
     BufferId in, index, out;
     Range ranges;
+    Stay stay = {};
 };
 
 enum class ExpertWeight : std::uint8_t { gate_up, down };
@@ -162,6 +170,7 @@ struct Swiglu {
 struct LocalReduce {
     BufferId in, starts, index, weights;
     Slice out;
+    Stay stay = {};
 };
 
 /// At home: partial sums by ascending source rank, then shared experts, then the residual; f32, one rounding.

@@ -111,8 +111,9 @@ struct RowFollower::OneOp {
         const std::vector<std::int32_t>& index = self.ranks_[at(now.rank)].ints[at(op.index)];
         for (std::int64_t i = op.ranges.begin; i < op.ranges.end; i += 2)
             for (std::int64_t row = plan.numbers[at(i)]; row < plan.numbers[at(i + 1)]; ++row)
-                self.set(now.rank, op.out, row,
-                         row < std::ssize(index) ? self.get(now.rank, op.in, index[at(row)]) : HeldRow{});
+                self.set_made(
+                    now, op.out, row, op.stay,
+                    row < std::ssize(index) ? self.get(now.rank, op.in, index[at(row)]) : HeldRow{});
     }
 
     void operator()(const ExpertGemm& op) const { self.compute(now, op); }
@@ -191,6 +192,19 @@ void RowFollower::set(std::int64_t rank, BufferId buffer, std::int64_t row, cons
     std::vector<HeldRow>& rows = ranks_[at(rank)].rows[at(buffer)];
     if (row >= std::ssize(rows)) rows.resize(at(plan(rank).buffers[at(buffer)].rows));
     rows[at(row)] = held;
+}
+
+// A row that an op makes: one that stays has come to where it was to go.
+void RowFollower::set_made(RankOp op, BufferId out, std::int64_t row, const Stay& stay, const HeldRow& held) {
+    if (stay.to.buffer == kNoBuffer || !stay.rows.contains(row)) {
+        set(op.rank, out, row, held);
+        return;
+    }
+    if (stay.rows.size() != stay.to.rows.size())
+        refuse(op, fmt::format("{} rows stay as {}", stay.rows.size(), stay.to.rows.size()));
+    const std::int64_t there = stay.to.rows.begin + row - stay.rows.begin;
+    set(op.rank, stay.to.buffer, there, held);
+    travel(op, stay.to.buffer, there, op.rank);
 }
 
 void RowFollower::forget_written(RankOp op) {

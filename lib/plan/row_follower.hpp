@@ -79,6 +79,7 @@ class RowFollower {
 
     HeldRow get(std::int64_t rank, BufferId buffer, std::int64_t row) const;
     void set(std::int64_t rank, BufferId buffer, std::int64_t row, const HeldRow& held);
+    void set_made(RankOp op, BufferId out, std::int64_t row, const Stay& stay, const HeldRow& held);
     void forget_written(RankOp op);
     void exchange(std::span<const RankOp> ops);
     void travel(RankOp op, BufferId buffer, std::int64_t row, std::int64_t to);

@@ -201,6 +201,9 @@ void Lowering::dispatch_chunk(const MicroBatchTables& batch, std::int64_t chunk)
     const std::int64_t n = chunks().size();
     const plan::LaneId lane = tables_.lanes.dispatch;
 
+    const Range arrived{sizes_.arrived_begin[at(chunk * block.num_ranks())],
+                        sizes_.arrived_begin[at((chunk + 1) * block.num_ranks())]};
+    const plan::Stay stay = stay_of_dispatch(chunk);
     const auto first_range = builder_.mark_numbers();
     std::int64_t num_rows = 0;
     for (std::int64_t part = 0; part < block.num_parts; ++part) {
@@ -213,25 +216,25 @@ void Lowering::dispatch_chunk(const MicroBatchTables& batch, std::int64_t chunk)
     // All of it in one use, although a chunk's rows lie scattered by part: no other lane touches `outgoing`.
     const Slice outgoing{num_rows > 0 ? work.outgoing : kNoBuffer, {0, sizes_.sent_begin.back()}};
     if (num_rows > 0)
-        builder_.add(lane,
-                     plan::PackRows{
-                         work.normed, work.send_order, work.outgoing, {first_range, builder_.mark_numbers()}},
-                     {reads({work.send_order, outgoing.rows}), reads({work.normed, {0, batch.owned.size()}}),
-                      writes(outgoing)});
+        builder_.add(
+            lane,
+            plan::PackRows{
+                work.normed, work.send_order, work.outgoing, {first_range, builder_.mark_numbers()}, stay},
+            {reads({work.send_order, outgoing.rows}), reads({work.normed, {0, batch.owned.size()}}),
+             writes(outgoing), writes(stay.to)});
 
     const auto first_send = builder_.mark_transfers();
     for (std::int64_t rank = 0; rank < block.num_ranks(); ++rank) {
         const std::int64_t part = rank / block.num_shards;
-        builder_.transfer(
-            rank, {sizes_.sent_begin[at(part * n + chunk)], sizes_.sent_begin[at(part * n + chunk + 1)]});
+        if (!stays(rank))
+            builder_.transfer(
+                rank, {sizes_.sent_begin[at(part * n + chunk)], sizes_.sent_begin[at(part * n + chunk + 1)]});
     }
     const auto first_receive = builder_.mark_transfers();
     for (std::int64_t s = 0; s < block.num_ranks(); ++s) {
         const std::int64_t i = chunk * block.num_ranks() + s;
-        builder_.transfer(s, {sizes_.arrived_begin[at(i)], sizes_.arrived_begin[at(i + 1)]});
+        if (!stays(s)) builder_.transfer(s, {sizes_.arrived_begin[at(i)], sizes_.arrived_begin[at(i + 1)]});
     }
-    const Range arrived{sizes_.arrived_begin[at(chunk * block.num_ranks())],
-                        sizes_.arrived_begin[at((chunk + 1) * block.num_ranks())]};
     builder_.add(lane,
                  plan::AllToAll{plan::Group::block,
                                 work.outgoing,
@@ -308,12 +311,34 @@ void Lowering::compute_chunk(std::int64_t layer, std::int64_t chunk) {
     }
     if (sums.empty()) return;
     const Slice out{work.going_home, sums};
-    builder_.add(
-        compute,
-        plan::LocalReduce{work.expert_out, work.reduce_starts, work.reduce_index, work.reduce_weights, out},
-        {reads({work.expert_out, computed}), reads({work.reduce_starts, {sums.begin, sums.end + 1}}),
-         reads({work.reduce_index, {0, sizes_.num_entries}}),
-         reads({work.reduce_weights, {0, sizes_.num_entries}}), writes(out)});
+    const plan::Stay stay = stay_of_combine(chunk);
+    builder_.add(compute,
+                 plan::LocalReduce{work.expert_out, work.reduce_starts, work.reduce_index,
+                                   work.reduce_weights, out, stay},
+                 {reads({work.expert_out, computed}), reads({work.reduce_starts, {sums.begin, sums.end + 1}}),
+                  reads({work.reduce_index, {0, sizes_.num_entries}}),
+                  reads({work.reduce_weights, {0, sizes_.num_entries}}), writes(out), writes(stay.to)});
+}
+
+// A rank's own rows go where they would have been received, unless other shards of its experts need them too.
+bool Lowering::stays(std::int64_t rank) const {
+    return rank == tables_.block_rank && tables_.block.num_shards == 1;
+}
+
+plan::Stay Lowering::stay_of_dispatch(std::int64_t chunk) const {
+    const std::int64_t self = tables_.block_rank;
+    if (!stays(self)) return {};
+    const auto sent = sizes_.sent_begin.begin() + self * chunks().size() + chunk;
+    const auto arrived = sizes_.arrived_begin.begin() + chunk * tables_.block.num_ranks() + self;
+    return {{sent[0], sent[1]}, {tables_.buffers.arrived, {arrived[0], arrived[1]}}};
+}
+
+plan::Stay Lowering::stay_of_combine(std::int64_t chunk) const {
+    const std::int64_t self = tables_.block_rank;
+    if (!stays(self)) return {};
+    const std::int64_t i = chunk * tables_.block.num_ranks() + self;
+    const auto going = sizes_.going_begin.begin() + i, came = sizes_.came_begin.begin() + i;
+    return {{going[0], going[1]}, {tables_.buffers.came_home, {came[0], came[1]}}};
 }
 
 void Lowering::combine_chunk(std::int64_t chunk) {
@@ -324,10 +349,11 @@ void Lowering::combine_chunk(std::int64_t chunk) {
         return Range{begin[at(i)], begin[at(i + 1)]};
     };
     const auto first_send = builder_.mark_transfers();
-    for (std::int64_t s = 0; s < num_ranks; ++s) builder_.transfer(s, part(sizes_.going_begin, s));
+    for (std::int64_t s = 0; s < num_ranks; ++s)
+        if (!stays(s)) builder_.transfer(s, part(sizes_.going_begin, s));
     const auto first_receive = builder_.mark_transfers();
     for (std::int64_t rank = 0; rank < num_ranks; ++rank)
-        builder_.transfer(rank, part(sizes_.came_begin, rank));
+        if (!stays(rank)) builder_.transfer(rank, part(sizes_.came_begin, rank));
     const Range going{part(sizes_.going_begin, 0).begin, part(sizes_.going_begin, num_ranks - 1).end};
     const Range came{part(sizes_.came_begin, 0).begin, part(sizes_.came_begin, num_ranks - 1).end};
     builder_.add(tables_.lanes.combine,

@@ -64,6 +64,9 @@ class Lowering {
     void dispatch_chunk(const MicroBatchTables& batch, std::int64_t chunk);
     void compute_chunk(std::int64_t layer, std::int64_t chunk);
     void combine_chunk(std::int64_t chunk);
+    bool stays(std::int64_t block_rank) const;
+    plan::Stay stay_of_dispatch(std::int64_t chunk) const;
+    plan::Stay stay_of_combine(std::int64_t chunk) const;
     void choose_chunks(const routing::CountsView& counts);
     routing::Chunks chunks() const { return {tables_.block, chunk_bounds_}; }
     void expert_gemms(std::int64_t layer, Range experts, const std::int64_t* offsets);

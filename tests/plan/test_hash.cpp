@@ -76,6 +76,9 @@ TEST_CASE("every change of a plan changes its hash") {
         [](RankPlan& p) {
             std::get<PackRows>(p.ops[2].args).ranges = {0, 2};
         },
+        [](RankPlan& p) {
+            std::get<PackRows>(p.ops[2].args).stay = {{0, 1}, {1, {2, 3}}};
+        },
         [](RankPlan& p) { std::get<ExpertGemm>(p.ops[3].args).kind = GemmKind::group; },
         [](RankPlan& p) { std::get<ExpertGemm>(p.ops[3].args).which = ExpertWeight::gate_up; },
         [](RankPlan& p) {

@@ -81,6 +81,16 @@ struct OpRunner::Visitor {
         }
         return list;
     }
+    // Calls make(range, rows) for rows of `out` that lie together, and where they go.
+    template <typename Make>
+    void for_places(plan::Slice out, const plan::Stay& stay, Make make) const {
+        Range staying{std::max(out.rows.begin, stay.rows.begin), std::min(out.rows.end, stay.rows.end)};
+        if (stay.to.buffer == plan::kNoBuffer || staying.empty()) staying = {out.rows.end, out.rows.end};
+        for (const Range range : {Range{out.rows.begin, staying.begin}, Range{staying.end, out.rows.end}})
+            if (!range.empty()) make(range, rows({out.buffer, range}));
+        const std::int64_t first = stay.to.rows.begin + staying.begin - stay.rows.begin;
+        if (!staying.empty()) make(staying, rows({stay.to.buffer, {first, first + staying.size()}}));
+    }
     comm::Message message(std::int64_t peer, plan::Slice slice) const {
         const Rows of = rows(slice);
         return {group->peers.number_of(peer), of.data, of.num_rows * of.num_cols * bytes_of(of.dtype)};
@@ -175,12 +185,11 @@ struct OpRunner::Visitor {
     }
     void operator()(const plan::PackRows& op) const {
         const auto ends = numbers(op.ranges);
-        for (std::size_t i = 0; i < ends.size(); i += 2) {
-            const auto index = all<std::int32_t>(op.index).subspan(at(ends[i]), at(ends[i + 1] - ends[i]));
-            if (!index.empty())
-                self.kernels_.pack_rows(rows(op.in), index, rows(op.out).slice(ends[i], ends[i + 1]),
-                                        threads);
-        }
+        for (std::size_t i = 0; i < ends.size(); i += 2)
+            for_places({op.out, {ends[i], ends[i + 1]}}, op.stay, [&](Range range, Rows out) {
+                const auto index = all<std::int32_t>(op.index).subspan(at(range.begin), at(range.size()));
+                self.kernels_.pack_rows(rows(op.in), index, out, threads);
+            });
     }
     void operator()(const plan::ExpertGemm& op) const {
         const auto offsets = numbers(op.offsets);
@@ -197,10 +206,11 @@ struct OpRunner::Visitor {
         self.kernels_.swiglu(rows(op.in), rows(op.out), threads);
     }
     void operator()(const plan::LocalReduce& op) const {
-        const auto starts =
-            all<std::int32_t>(op.starts).subspan(at(op.out.rows.begin), at(op.out.rows.size() + 1));
-        self.kernels_.local_reduce(rows(op.in), starts, all<std::int32_t>(op.index), all<float>(op.weights),
-                                   rows(op.out), threads);
+        for_places(op.out, op.stay, [&](Range range, Rows out) {
+            const auto starts = all<std::int32_t>(op.starts).subspan(at(range.begin), at(range.size() + 1));
+            self.kernels_.local_reduce(rows(op.in), starts, all<std::int32_t>(op.index),
+                                       all<float>(op.weights), out, threads);
+        });
     }
     void operator()(const plan::UnpackSum& op) const {
         const Rows out = rows(op.out);

@@ -61,6 +61,9 @@ struct OpRunner::Visitor {
         block.chunk_bounds = scratch().lists().put(bounds, lane.stream);
         return block;
     }
+    device::Apart apart(const plan::Stay& stay) const {
+        return stay.to.buffer == plan::kNoBuffer ? device::Apart{} : device::Apart{stay.rows, rows(stay.to)};
+    }
     void copy(std::byte* to, const std::byte* from, std::int64_t bytes) const {
         check(cudaMemcpyAsync(to, from, at(bytes), cudaMemcpyDeviceToDevice, lane.stream), "a copy");
     }
@@ -185,7 +188,7 @@ struct OpRunner::Visitor {
     }
     void operator()(const plan::PackRows& op) const {
         device::gather_ranges(lane.stream, rows(op.in), all<std::int32_t>(op.index), numbers(op.ranges),
-                              rows(op.out));
+                              rows(op.out), apart(op.stay));
     }
     const std::vector<device::ExpertShare>& experts_of(const plan::ExpertGemm& op) const {
         const auto offsets = numbers(op.offsets);
@@ -216,8 +219,11 @@ struct OpRunner::Visitor {
     }
     void operator()(const plan::Swiglu& op) const { device::swiglu(lane.stream, rows(op.in), rows(op.out)); }
     void operator()(const plan::LocalReduce& op) const {
+        device::Apart stay = apart(op.stay);
+        stay.rows.begin -= op.out.rows.begin;
+        stay.rows.end -= op.out.rows.begin;
         device::local_reduce(lane.stream, rows(op.in), all<std::int32_t>(op.starts) + op.out.rows.begin,
-                             all<std::int32_t>(op.index), all<float>(op.weights), rows(op.out));
+                             all<std::int32_t>(op.index), all<float>(op.weights), rows(op.out), stay);
     }
     void operator()(const plan::UnpackSum& op) const {
         const Rows out = rows(op.out);

@@ -6,6 +6,7 @@
 // Error(internal); errors of a running kernel show at the next synchronisation.
 #pragma once
 
+#include "base/range.hpp"
 #include "base/rows.hpp"
 #include "kernels/kernels.hpp"
 
@@ -25,12 +26,18 @@ inline constexpr std::int64_t kMostRanges = 128;
 /// Experts that gate_choice takes: each lane of a warp holds its share in registers.
 inline constexpr std::int64_t kMostExperts = 512;
 
+/// Rows of an output that go elsewhere: row rows.begin + i of it to row i of `to`.
+struct Apart {
+    Range rows;
+    Rows to;
+};
+
 /// out[i] = in[index[i]]: embedding rows and packed rows alike.
 void gather_rows(Stream stream, Rows in, const std::int32_t* index, Rows out);
 
 /// The same for the rows i of `ranges` alone, pairs of begin and end.
 void gather_ranges(Stream stream, Rows in, const std::int32_t* index, std::span<const std::int64_t> ranges,
-                   Rows out);
+                   Rows out, const Apart& apart = {});
 
 void rms_norm(Stream stream, Rows in, Rows weight, double eps, Rows out);
 
@@ -44,7 +51,7 @@ void rope(Stream stream, Rows x, const std::int32_t* positions, const float* cos
 void swiglu(Stream stream, Rows in, Rows out);
 
 void local_reduce(Stream stream, Rows in, const std::int32_t* starts, const std::int32_t* index,
-                  const float* weights, Rows out);
+                  const float* weights, Rows out, const Apart& apart = {});
 
 /// `starts` and `index` null: row i of `in` is the one partial sum of row i. `shared`, `residual` may be
 /// null.

@@ -2,8 +2,6 @@
 #include "kernels/cuda/kernels.hpp"
 #include "kernels/cuda/vector.cuh"
 
-#include <algorithm>
-
 namespace eps::kernels::device {
 namespace {
 
@@ -27,7 +25,7 @@ struct GatheredRanges {
 template <typename T, int V>
 __global__ void gather_ranges_kernel(View<T> in, const std::int32_t* index,
                                      const __grid_constant__ GatheredRanges ranges, std::int64_t width,
-                                     View<T> out) {
+                                     SplitView<T> out) {
     const int block = static_cast<int>(blockIdx.x);
     int range = 0;
     while (range + 1 < ranges.num && ranges.before[range + 1] <= block) ++range;
@@ -50,35 +48,27 @@ __global__ void bias_kernel(const T* bias, std::int64_t width, View<T> x) {
     }
 }
 
-constexpr int kRopeThreads = 256, kHeadsAtOnce = 4;
-
-// Threads (V elements, that is V / 2 pairs, of a head; head). A thread's angles serve all its heads, of which
-// it reads several before it writes one.
+// `V` elements of a head at once: V / 2 pairs.
 template <typename T, int V>
-__global__ void rope_kernel(View<T> x, const std::int32_t* positions, const float* cos_sin, int num_heads,
-                            std::int64_t head_stride, std::int64_t offset) {
-    const int first = V * static_cast<int>(threadIdx.x), rope_dim = V * static_cast<int>(blockDim.x);
-    const int step = static_cast<int>(blockDim.y);
-    const Floats<V> turn = load<float, V>(cos_sin + std::int64_t{positions[blockIdx.x]} * rope_dim + first);
-    T* const row = x.row(blockIdx.x) + offset + first;
-    for (int begin = static_cast<int>(threadIdx.y); begin < num_heads; begin += kHeadsAtOnce * step) {
-        Floats<V> heads[kHeadsAtOnce];
+__global__ void rope_kernel(View<T> x, const std::int32_t* positions, const float* cos_sin, int rope_dim,
+                            int num_heads, std::int64_t head_stride, std::int64_t offset) {
+    const std::int64_t row = blockIdx.x;
+    const float* angles = cos_sin + std::int64_t{positions[row]} * rope_dim;
+    const int per_head = rope_dim / V;
+    for (int i = static_cast<int>(threadIdx.x); i < num_heads * per_head; i += static_cast<int>(blockDim.x)) {
+        const int first = i % per_head * V;
+        T* at = x.row(row) + i / per_head * head_stride + offset + first;
+        Floats<V> values = load<T, V>(at);
+        const Floats<V> turn = load<float, V>(angles + first);
 #pragma unroll
-        for (int h = 0; h < kHeadsAtOnce; ++h)
-            if (begin + h * step < num_heads) heads[h] = load<T, V>(row + (begin + h * step) * head_stride);
-#pragma unroll
-        for (int h = 0; h < kHeadsAtOnce; ++h) {
-            if (begin + h * step >= num_heads) break;
-#pragma unroll
-            for (int p = 0; p < V; p += 2) {
-                const float a = heads[h].values[p], b = heads[h].values[p + 1];
-                const float cosine = turn.values[p], sine = turn.values[p + 1];
-                // Products first, as the twin has them: no fused multiply-add.
-                heads[h].values[p] = __fsub_rn(__fmul_rn(a, cosine), __fmul_rn(b, sine));
-                heads[h].values[p + 1] = __fadd_rn(__fmul_rn(a, sine), __fmul_rn(b, cosine));
-            }
-            store<T, V>(row + (begin + h * step) * head_stride, heads[h]);
+        for (int p = 0; p < V; p += 2) {
+            const float a = values.values[p], b = values.values[p + 1];
+            const float cosine = turn.values[p], sine = turn.values[p + 1];
+            // Products first, as the twin has them: no fused multiply-add.
+            values.values[p] = __fsub_rn(__fmul_rn(a, cosine), __fmul_rn(b, sine));
+            values.values[p + 1] = __fadd_rn(__fmul_rn(a, sine), __fmul_rn(b, cosine));
         }
+        store<T, V>(at, values);
     }
 }
 
@@ -112,7 +102,7 @@ void gather_rows(Stream stream, Rows in, const std::int32_t* index, Rows out) {
 }
 
 void gather_ranges(Stream stream, Rows in, const std::int32_t* index, std::span<const std::int64_t> ranges,
-                   Rows out) {
+                   Rows out, const Apart& apart) {
     std::size_t next = 0;
     while (next < ranges.size()) {
         GatheredRanges part;
@@ -129,9 +119,9 @@ void gather_ranges(Stream stream, Rows in, const std::int32_t* index, std::span<
             [&]<typename T, int V>() {
                 gather_ranges_kernel<T, V>
                     <<<grid_of(num_rows), threads_for_row(out.num_cols, V), 0, stream>>>(
-                        view<T>(in), index, part, out.num_cols, view<T>(out));
+                        view<T>(in), index, part, out.num_cols, view<T>(out, apart));
             },
-            in, out);
+            in, out, apart.rows.empty() ? out : apart.to);
         check_launch("gather_ranges");
     }
 }
@@ -155,11 +145,9 @@ void rope(Stream stream, Rows x, const std::int32_t* positions, const float* cos
     // Heads begin and end between vectors, or pairs go one by one.
     const bool wide = in_vectors(x.columns(offset, rope_dim)) && head_stride % vector == 0;
     const auto launch = [&]<typename T, int V>() {
-        const auto vectors = static_cast<unsigned>(rope_dim / V);
-        const unsigned most = std::max(1U, kRopeThreads / vectors);
-        const dim3 block(vectors, static_cast<unsigned>(std::min<std::int64_t>(num_heads, most)));
-        rope_kernel<T, V><<<grid_of(x.num_rows), block, 0, stream>>>(
-            view<T>(x), positions, cos_sin, static_cast<int>(num_heads), head_stride, offset);
+        rope_kernel<T, V><<<grid_of(x.num_rows), threads_for_row(num_heads * rope_dim, V), 0, stream>>>(
+            view<T>(x), positions, cos_sin, static_cast<int>(rope_dim), static_cast<int>(num_heads),
+            head_stride, offset);
     };
     with_vectors(
         [&]<typename T, int V>() {

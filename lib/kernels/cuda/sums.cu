@@ -7,7 +7,7 @@ namespace {
 
 template <typename T, int V>
 __global__ void local_reduce_kernel(View<T> in, const std::int32_t* starts, const std::int32_t* index,
-                                    const float* weights, std::int64_t width, View<T> out) {
+                                    const float* weights, std::int64_t width, SplitView<T> out) {
     const std::int64_t row = blockIdx.x;
     const std::int32_t begin = starts[row], end = starts[row + 1];
     for (std::int64_t col = threadIdx.x * V; col < width; col += blockDim.x * V) {
@@ -64,14 +64,14 @@ __global__ void sum_rows_kernel(Parts<T> from, std::int64_t width, View<T> out) 
 }  // namespace
 
 void local_reduce(Stream stream, Rows in, const std::int32_t* starts, const std::int32_t* index,
-                  const float* weights, Rows out) {
+                  const float* weights, Rows out, const Apart& apart) {
     if (out.num_rows == 0) return;
     with_vectors(
         [&]<typename T, int V>() {
             local_reduce_kernel<T, V><<<grid_of(out.num_rows), threads_for_row(out.num_cols, V), 0, stream>>>(
-                view<T>(in), starts, index, weights, out.num_cols, view<T>(out));
+                view<T>(in), starts, index, weights, out.num_cols, view<T>(out, apart));
         },
-        in, out);
+        in, out, apart.rows.empty() ? out : apart.to);
     check_launch("local_reduce");
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/error.hpp"
 #include "base/rows.hpp"
+#include "kernels/cuda/kernels.hpp"
 
 #include <cstdint>
 #include <string>
@@ -70,6 +71,21 @@ struct View {
 template <typename T>
 View<T> view(const Rows& rows) {
     return {reinterpret_cast<T*>(rows.data), rows.stride};
+}
+
+/// Rows of an output, some of which lie elsewhere.
+template <typename T>
+struct SplitView {
+    View<T> out, apart;
+    std::int64_t begin, end;  // rows that lie apart
+    __device__ T* row(std::int64_t i) const {
+        return i >= begin && i < end ? apart.row(i - begin) : out.row(i);
+    }
+};
+
+template <typename T>
+SplitView<T> view(const Rows& out, const Apart& apart) {
+    return {view<T>(out), view<T>(apart.to), apart.rows.begin, apart.rows.end};
 }
 
 /// Can every row be read in vectors of sixteen bytes, whole?

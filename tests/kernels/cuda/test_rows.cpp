@@ -86,6 +86,26 @@ TEST_CASE("gather_ranges moves the rows of its ranges and no others") {
                 num_wrong += found.at(row, col) != (in_range ? all : before).at(row, col);
             }
         CHECK(num_wrong == 0);
+
+        // Some of the rows lie apart.
+        const Range apart{10, 25};
+        const DeviceMatrix rest(before), others(before);
+        device::gather_ranges(nullptr, from, order.get(), std::vector<std::int64_t>{5, 12, 20, 30}, rest,
+                              {apart, others});
+        const Matrix in_rest = rest.host(), in_others = others.host();
+        num_wrong = 0;
+        for (std::int64_t row = 0; row < num_rows; ++row)
+            for (std::int64_t col = 0; col < shape.cols; ++col) {
+                const auto gathered = [&](std::int64_t i) {
+                    return (i >= 5 && i < 12) || (i >= 20 && i < 30);
+                };
+                const bool here = gathered(row) && !apart.contains(row);
+                const std::int64_t there = row + apart.begin;
+                const bool moved = apart.contains(there) && gathered(there);
+                num_wrong += in_rest.at(row, col) != (here ? all : before).at(row, col);
+                num_wrong += in_others.at(row, col) != (moved ? all.at(there, col) : before.at(row, col));
+            }
+        CHECK(num_wrong == 0);
     });
 }
 
@@ -140,6 +160,17 @@ TEST_CASE("sums of rows have the twins' bits, or nearly where products are fused
         const DeviceMatrix reduced(Matrix(dtype, shape.rows, shape.cols, shape.gap));
         device::local_reduce(nullptr, from, starts.get(), index.get(), weights.get(), reduced);
         CHECK(excess_error(reduced.host(), expected, dtype == DType::bf16 ? 1 : 0) < 1e-6);
+
+        const Range apart{1, shape.rows};  // all but the first lie apart
+        const DeviceMatrix rest(Matrix(dtype, shape.rows, shape.cols, shape.gap)), others(residual);
+        device::local_reduce(nullptr, from, starts.get(), index.get(), weights.get(), rest, {apart, others});
+        const Matrix whole = reduced.host(), in_rest = rest.host(), in_others = others.host();
+        std::int64_t num_wrong = 0;
+        for (std::int64_t row = 0; row < shape.rows; ++row)
+            for (std::int64_t col = 0; col < shape.cols; ++col)
+                num_wrong +=
+                    (row == 0 ? in_rest.at(0, col) : in_others.at(row - 1, col)) != whole.at(row, col);
+        CHECK(num_wrong == 0);
 
         for (const bool with_shared : {false, true})
             for (const bool with_residual : {false, true}) {
