@@ -14,6 +14,7 @@
 #include <cstring>
 #include <filesystem>
 #include <set>
+#include <string_view>
 
 #include <fmt/format.h>
 
@@ -100,6 +101,9 @@ void require_fit(const cost::Calibration& named, const cost::Measured& here,
         refuse(fmt::format("measured on {} ranks, these are {}", there.ranks, here.ranks));
     if (there.threads != here.threads)
         refuse(fmt::format("measured with {} threads a rank, these are {}", there.threads, here.threads));
+    if (there.cores_shared != here.cores_shared)
+        refuse(there.cores_shared ? "measured by ranks that share cores, these have their own"
+                                  : "measured by ranks with cores of their own, these share theirs");
     if (there.beyond_caches != here.beyond_caches)
         refuse(fmt::format("measured with weights from {}, those of this model come from {}",
                            there.beyond_caches ? "memory" : "caches",
@@ -110,14 +114,19 @@ void require_fit(const cost::Calibration& named, const cost::Measured& here,
                                name_of(w.dtype)));
 }
 
-// What rank 0's plans ask for, on every rank.
+// What the plans of all ranks ask for, the same on every rank.
 std::vector<cost::Wanted> wanted_by(const std::vector<std::unique_ptr<LiveCase>>& cases, const Launch& launch,
                                     bool everything) {
     std::vector<cost::Wanted> mine;
     for (const auto& live : cases) cost::want(live->runner->plan(), live->config.dtype, everything, mine);
-    const comm::Bytes bytes = comm::broadcast_bytes(*launch.world, 0, std::as_bytes(std::span(mine)));
-    std::vector<cost::Wanted> wanted(bytes.size() / sizeof(cost::Wanted));
-    std::memcpy(wanted.data(), bytes.data(), bytes.size());
+    const std::string_view bytes(reinterpret_cast<const char*>(mine.data()),
+                                 mine.size() * sizeof(cost::Wanted));
+    std::vector<cost::Wanted> wanted;
+    for (const std::string& of_rank : comm::all_gather_strings(*launch.world, bytes)) {
+        std::vector<cost::Wanted> theirs(of_rank.size() / sizeof(cost::Wanted));
+        std::memcpy(theirs.data(), of_rank.data(), of_rank.size());
+        for (const cost::Wanted& w : theirs) cost::want(w, wanted);
+    }
     return wanted;
 }
 

@@ -9,7 +9,16 @@ namespace eps::cost {
 
 namespace {
 
-void add(std::vector<Wanted>& list, const Wanted& wanted) {
+std::int64_t largest_exchange(const plan::RankPlan& plan, Range transfers, plan::BufferId buffer) {
+    std::int64_t rows = 0;
+    for (std::int64_t i = transfers.begin; i < transfers.end; ++i) rows += plan.transfers[at(i)].rows.size();
+    const plan::Buffer& of = plan.buffers[at(buffer)];
+    return rows * of.cols * bytes_of(of.dtype);
+}
+
+}  // namespace
+
+void want(const Wanted& wanted, std::vector<Wanted>& list) {
     if (wanted.most <= 0) return;
     const auto same = std::ranges::find_if(list, [&](const Wanted& w) { return w.same_table(wanted); });
     if (same == list.end()) {
@@ -20,15 +29,6 @@ void add(std::vector<Wanted>& list, const Wanted& wanted) {
     same->k = std::max(same->k, wanted.k);
     same->num_experts = std::max(same->num_experts, wanted.num_experts);
 }
-
-std::int64_t largest_exchange(const plan::RankPlan& plan, Range transfers, plan::BufferId buffer) {
-    std::int64_t rows = 0;
-    for (std::int64_t i = transfers.begin; i < transfers.end; ++i) rows += plan.transfers[at(i)].rows.size();
-    const plan::Buffer& of = plan.buffers[at(buffer)];
-    return rows * of.cols * bytes_of(of.dtype);
-}
-
-}  // namespace
 
 void want(const plan::RankPlan& plan, DType dtype, bool everything, std::vector<Wanted>& list) {
     const auto buffer = [&](plan::BufferId id) -> const plan::Buffer& { return plan.buffers[at(id)]; };
@@ -43,27 +43,32 @@ void want(const plan::RankPlan& plan, DType dtype, bool everything, std::vector<
             (segment == plan::SegmentKind::gate && !std::holds_alternative<plan::Gate>(op.args));
         if (!everything && !around_experts) continue;
         if (const auto* linear = std::get_if<plan::Linear>(&op.args)) {
-            add(list, {Asked::linear, dtype, buffer(linear->out.buffer).cols, buffer(linear->weight).cols,
-                       linear->out.rows.size()});
+            want({Asked::linear, dtype, buffer(linear->out.buffer).cols, buffer(linear->weight).cols,
+                  linear->out.rows.size()},
+                 list);
         } else if (const auto* gemm = std::get_if<plan::ExpertGemm>(&op.args)) {
             const std::int64_t n = buffer(gemm->out).cols;
             const std::int64_t num_experts = buffer(gemm->weight).rows / n;
             const std::int64_t rows = plan.numbers[at(gemm->offsets.end - 1)];
-            add(list, {Asked::experts, dtype, n, buffer(gemm->in).cols,
-                       std::max(most_rows, rows / num_experts), num_experts});
+            want({Asked::experts, dtype, n, buffer(gemm->in).cols, std::max(most_rows, rows / num_experts),
+                  num_experts},
+                 list);
         } else if (const auto* gate = std::get_if<plan::Gate>(&op.args)) {
-            add(list, {Asked::gate, dtype, buffer(gate->weight).rows, buffer(gate->in.buffer).cols,
-                       gate->in.rows.size()});
+            want({Asked::gate, dtype, buffer(gate->weight).rows, buffer(gate->in.buffer).cols,
+                  gate->in.rows.size()},
+                 list);
         } else if (const auto* attention = std::get_if<plan::Attention>(&op.args)) {
             std::int64_t longest = 0;
             for (std::int64_t i = attention->starts.begin; i + 1 < attention->starts.end; ++i)
                 longest = std::max(longest, plan.numbers[at(i + 1)] - plan.numbers[at(i)]);
-            add(list, {Asked::attention, dtype, buffer(attention->q.buffer).cols,
-                       buffer(attention->out.buffer).cols, longest});
+            want({Asked::attention, dtype, buffer(attention->q.buffer).cols,
+                  buffer(attention->out.buffer).cols, longest},
+                 list);
         } else if (const auto* exchange = std::get_if<plan::AllToAll>(&op.args)) {
-            add(list, {Asked::exchange, DType::f32, 0, 0,
-                       std::max(largest_exchange(plan, exchange->sends, exchange->in),
-                                largest_exchange(plan, exchange->receives, exchange->out))});
+            want({Asked::exchange, DType::f32, 0, 0,
+                  std::max(largest_exchange(plan, exchange->sends, exchange->in),
+                           largest_exchange(plan, exchange->receives, exchange->out))},
+                 list);
         } else if (const double bytes = moved_bytes(op, plan); bytes > 0) {
             std::int64_t cols = 1;
             for (std::int64_t u = op.uses.begin; u < op.uses.end; ++u) {
@@ -71,11 +76,12 @@ void want(const plan::RankPlan& plan, DType dtype, bool everything, std::vector<
                 if (used.kind == plan::BufferKind::work) cols = std::max(cols, used.cols);
             }
             const bool exchanges = plan.lanes[at(op.lane)].exchange;
-            add(list, {exchanges ? Asked::exchange_op : Asked::compute_op, dtype,
-                       static_cast<std::int64_t>(op.args.index()), cols, static_cast<std::int64_t>(bytes)});
+            want({exchanges ? Asked::exchange_op : Asked::compute_op, dtype,
+                  static_cast<std::int64_t>(op.args.index()), cols, static_cast<std::int64_t>(bytes)},
+                 list);
         }
     }
-    add(list, {Asked::exchange, DType::f32, 0, 0, 1 << 16});
+    want({Asked::exchange, DType::f32, 0, 0, 1 << 16}, list);
 }
 
 std::vector<Wanted> missing(const Calibration& calibration, const std::vector<Wanted>& list) {

@@ -36,6 +36,9 @@ struct Wanted {
 /// `everything` is wanted, only what choices depend on: experts and what stands around them in a layer.
 void want(const plan::RankPlan& plan, DType dtype, bool everything, std::vector<Wanted>& list);
 
+/// Adds one table, or its larger sizes.
+void want(const Wanted& wanted, std::vector<Wanted>& list);
+
 /// Those of the list that the calibration lacks.
 std::vector<Wanted> missing(const Calibration& calibration, const std::vector<Wanted>& list);
 

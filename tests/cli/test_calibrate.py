@@ -48,6 +48,17 @@ def test_calibrate_measures_once_and_keeps_what_it_measured(bench, cache):
     assert {times["dtype"] for times in json.loads(cache().read_text())["dtypes"]} == {"f32", "bf16"}
 
 
+@pytest.mark.parametrize("case, more", [({"strategy": "eps"}, {"n_routed_experts": 3, "n_group": 1, "topk_group": 1,
+                                                               "num_experts_per_tok": 2}),
+                                        ({"strategy": "pp"}, {})], ids=["no expert", "no MoE layer"])
+def test_what_ranks_beside_the_first_ask_for_is_measured(bench, cache, case, more):
+    """Of 3 experts over 4 ranks, and of 3 layers over 4 stages, rank 0 has none."""
+    config = {**AUTO, "model": {"preset": "tiny", "layers": 3, "overrides": more}, "cases": [case]}
+    bench.valid({**config, "workload": {"batch": 4, "sequence_length": 8}}, ranks=4)
+    gemms = json.loads(cache().read_text())["dtypes"][0]["gemms"]
+    assert {(gemm["n"], gemm["k"]) for gemm in gemms if gemm["experts"]} == {(80, 96), (96, 40)}
+
+
 def test_a_run_that_chooses_calibrates_first_and_reports_what_it_chose(bench, cache):
     first = bench.valid({**AUTO, "cases": [{"strategy": "eps"}, {"strategy": "eps", "chunks": 2}]})
     assert len(told(first)) == 1
@@ -116,6 +127,9 @@ def test_a_named_calibration_must_fit(bench, cache, tmp_path):
     refused(set_measured("machine", "another"), "does not fit this run", "measured on another")
     refused(set_measured("threads", 9), "measured with 9 threads a rank")
     refused(lambda document: None, "measured on 2 ranks, these are 1", ranks=1)
+    shared = whole["measured"]["cores_shared"]
+    refused(set_measured("cores_shared", not shared),
+            "with cores of their own, these share theirs" if shared else "that share cores, these have their own")
     refused(set_measured("beyond_caches", True), "measured with weights from memory", "come from caches")
     refused(lambda document: None, "no expert GEMMs of 64 columns from 96",
             model={"preset": "tiny", "layers": 3, "overrides": {"moe_intermediate_size": 32}})
