@@ -88,18 +88,26 @@ std::string version_text() {
                        kBuildType);
 }
 
-void add_switches(CLI::App& app, Options& options) {
-    app.add_option("--config", options.config_path, "the run, a JSON file")->type_name("FILE");
+// Of a run and of a calibration.
+void add_shared_switches(CLI::App& app, Options& options) {
     app.add_option(
            "--set", options.sets,
            "sets any key of the config (repeatable), e.g. /workload/batch=16; wins over the other flags")
         ->type_name("/POINTER=VALUE")
         ->allow_extra_args(false);
+    app.add_flag("--share-devices", options.share_devices, "start more ranks than there are GPUs")->group("");
+    app.add_option("--op-timeout", options.op_timeout_s,
+                   "end the run when an op makes no progress for so long (120)")
+        ->type_name("SECONDS");
+}
+
+void add_switches(CLI::App& app, Options& options) {
+    app.add_option("--config", options.config_path, "the run, a JSON file")->type_name("FILE");
+    add_shared_switches(app, options);
     app.add_flag("--dry-run", options.dry_run, "print placement, memory, bytes and FLOPs, and run nothing");
     app.add_flag("--plan", options.plan, "print the plan of a pass");
     app.add_option("--timeline", options.timeline_path, "write a trace for Perfetto")->type_name("FILE");
     app.add_flag("--list-devices", options.list_devices, "print the GPUs of this machine");
-    app.add_flag("--share-devices", options.share_devices, "start more ranks than there are GPUs")->group("");
     app.add_flag_callback(
            "--no-graphs", [&options] { options.graphs = false; }, "on GPUs: enqueue every op by itself")
         ->group("");
@@ -107,9 +115,6 @@ void add_switches(CLI::App& app, Options& options) {
                    "on GPUs: room for routed rows over those expected of an even load (1.25)")
         ->type_name("FACTOR");
     app.add_flag("--overwrite", options.overwrite, "replace existing reports, dumps and timelines");
-    app.add_option("--op-timeout", options.op_timeout_s,
-                   "end the run when an op makes no progress for so long (120)")
-        ->type_name("SECONDS");
 }
 
 /// What the flags set, in the order of the table.
@@ -153,12 +158,8 @@ CLI::App* add_calibrate(CLI::App& app, Options& options, GivenFlags& given) {
     CLI::App* command = app.add_subcommand("calibrate", kAboutCalibrate);
     command->add_option("--config", options.config_path, "the run to measure for (configs/quickstart.json)")
         ->type_name("FILE");
-    command->add_option("--set", options.sets, "sets any key of the config (repeatable)")
-        ->type_name("/POINTER=VALUE")
-        ->allow_extra_args(false);
+    add_shared_switches(*command, options);
     add_keys(*command, given);
-    command->add_flag("--share-devices", options.share_devices, "start more ranks than there are GPUs")
-        ->group("");
     return command;
 }
 
@@ -210,8 +211,8 @@ Options parse_options(int argc, const char* const* argv) {
             options.answer = version ? version_text() : list_text();
             return options;
         }
-        check(options);
     }
+    check(options);
     std::vector<std::string> sets = sets_of_flags(given);
     sets.insert(sets.end(), options.sets.begin(), options.sets.end());
     options.sets = std::move(sets);

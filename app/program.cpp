@@ -219,7 +219,7 @@ class Program {
     }
 
     Exit only_calibrate() {
-        launch_.board->set_phase("calibration", comm::Patience::unlimited);
+        launch_.board->set_phase("calibration");
         const std::int64_t begin_ns = comm::steady_now_ns();
         const Times times = find_times(config_, cases_, launch_, mpi_, true);
         if (launch_.speaks())
@@ -230,8 +230,9 @@ class Program {
 
     void calibrate() {
         if (!config_.calibration && !chooses(config_)) return;
-        launch_.board->set_phase("calibration", comm::Patience::unlimited);
+        launch_.board->set_phase("calibration");
         times_ = find_times(config_, cases_, launch_, mpi_, false);
+        launch_.board->set_phase("preparation", comm::Patience::unlimited);
         agree(*launch_.world, [&] { choose_by(times_->by_dtype, config_, *prompts_, cases_); });
     }
 

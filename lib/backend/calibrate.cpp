@@ -6,6 +6,11 @@
 
 namespace eps::backend {
 
+Measurement::Measurement(const CalibrationSetup& setup, const std::string& what, comm::Waits waits)
+    : OpInProgress(setup.board, comm::ProgressBoard::kMaxLanes - 1, "",
+                   setup.board == nullptr ? "" : setup.board->kept(what), comm::ProgressBoard::kNoPlan,
+                   waits) {}
+
 cost::Calibration measure(const CalibrationSetup& setup, const cost::Measured& measured,
                           const std::vector<cost::Wanted>& wanted, const cost::Calibration* known) {
     cost::Calibration tables;
@@ -17,7 +22,10 @@ cost::Calibration measure(const CalibrationSetup& setup, const cost::Measured& m
             tables.dtypes.emplace_back().dtype = w.dtype;
             of_dtype = tables.dtypes.end() - 1;
         }
-        setup.world->barrier();  // all ranks measure the same at once
+        {
+            const Measurement waiting(setup, "barrier before " + described(w), comm::Waits::for_peers);
+            setup.world->barrier();  // all ranks measure the same at once
+        }
         measure_ops(setup, w, *of_dtype);
     }
     cost::Calibration made = known != nullptr ? *known : tables;

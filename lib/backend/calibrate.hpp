@@ -3,10 +3,12 @@
 
 #include "backend/micro_bench.hpp"
 #include "comm/communicator.hpp"
+#include "comm/progress.hpp"
 #include "cost/calibration.hpp"
 #include "cost/wanted.hpp"
 #include "model/spec.hpp"
 
+#include <string>
 #include <vector>
 
 namespace eps::backend {
@@ -15,6 +17,14 @@ struct CalibrationSetup {
     comm::Communicator* world = nullptr;
     const model::ModelSpec* spec = nullptr;  // of attention and gates
     MicroBench* bench = nullptr;
+    comm::ProgressBoard* board = nullptr;  // may be null
+};
+
+/// `what` is being measured for as long as this lives: the board is told. Short: the time limit of ops holds.
+class Measurement : public comm::OpInProgress {
+  public:
+    Measurement(const CalibrationSetup& setup, const std::string& what,
+                comm::Waits waits = comm::Waits::for_nobody);
 };
 
 /// `known` (may be null) with what `wanted` names beside it, or with new figures of it; what every

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <thread>
 
+#include <fmt/format.h>
+
 namespace eps::backend {
 
 namespace {
@@ -43,9 +45,9 @@ class ExchangeTables {
   public:
     ExchangeTables(const CalibrationSetup& setup, comm::Communicator& ranks, std::int64_t most_bytes,
                    const Grain& grain)
-        : micro_(*setup.bench),
+        : setup_(setup),
           ranks_(ranks),
-          bench_(micro_.exchanges(ranks, most_bytes)),
+          bench_(setup.bench->exchanges(ranks, most_bytes)),
           clock_(ranks, grain),
           grain_(grain),
           most_bytes_(most_bytes) {}
@@ -55,7 +57,11 @@ class ExchangeTables {
     /// With 0 peers: messages to oneself.
     cost::ExchangeTimes table(const std::string& transport, std::int64_t num_peers) {
         const std::int64_t num_messages = std::max<std::int64_t>(1, num_peers);
-        const auto seconds_at = [&](std::int64_t bytes) {
+        const auto seconds_at = [&](std::int64_t bytes, const char* beside) {
+            const Measurement measurement(setup_,
+                                          fmt::format("exchange of {} bytes with {} ranks by {}{}", bytes,
+                                                      num_peers, transport, beside),
+                                          comm::Waits::for_peers);
             return clock_.seconds(*bench_->make(transport, num_peers, bytes));
         };
         cost::ExchangeTimes times{
@@ -63,16 +69,17 @@ class ExchangeTables {
         constexpr std::int64_t kLeast = 64;  // and whole multiples
         const std::int64_t most = std::max(kLeast, most_bytes_ / num_messages / kLeast * kLeast);
         for (std::int64_t bytes = kLeast;; bytes = std::min(8 * bytes, most)) {
-            const double seconds = seconds_at(bytes);
+            const double seconds = seconds_at(bytes, "");
             times.by_bytes.sizes.push_back(static_cast<double>(bytes * num_messages));
             times.by_bytes.seconds.push_back(seconds);
             if (bytes == most || seconds > cost::kLongRun_s) break;
         }
         times.beside_by_bytes.sizes = times.by_bytes.sizes;
-        const auto busy = micro_.keep_busy();
+        const auto busy = setup_.bench->keep_busy();
         for (std::size_t i = 0; i < times.by_bytes.sizes.size(); ++i) {
             const auto bytes = static_cast<std::int64_t>(times.by_bytes.sizes[i]) / num_messages;
-            times.beside_by_bytes.seconds.push_back(std::max(times.by_bytes.seconds[i], seconds_at(bytes)));
+            times.beside_by_bytes.seconds.push_back(
+                std::max(times.by_bytes.seconds[i], seconds_at(bytes, " beside GEMMs")));
         }
         return times;
     }
@@ -83,8 +90,9 @@ class ExchangeTables {
         const std::int64_t bytes =
             std::min(grain_.loss_bytes, most_bytes_ / std::max<std::int64_t>(1, num_peers));
         const auto exchange = bench_->make(transports().front(), num_peers, bytes);
+        const Measurement measurement(setup_, "GEMMs beside exchanges", comm::Waits::for_peers);
         const double alone_s = clock_.seconds(*exchange);
-        const auto busy = micro_.keep_busy();
+        const auto busy = setup_.bench->keep_busy();
         const double beside_s = clock_.seconds(*exchange);
         const auto calls =
             static_cast<std::int64_t>(std::clamp(grain_.loss_stretch_s / beside_s, 1.0, 1000.0));
@@ -110,7 +118,7 @@ class ExchangeTables {
     }
 
   private:
-    MicroBench& micro_;
+    const CalibrationSetup& setup_;
     comm::Communicator& ranks_;
     std::unique_ptr<ExchangeBench> bench_;
     ExchangeClock clock_;

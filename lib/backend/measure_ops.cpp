@@ -5,15 +5,18 @@
 #include <algorithm>
 #include <string>
 
+#include <fmt/format.h>
+
 namespace eps::backend {
 
 namespace {
 
 /// `seconds_at` 1, second, second * step, ... and `most`, until a run is long.
-cost::TimeTable measured_at(std::int64_t second, std::int64_t step, std::int64_t most,
-                            const SecondsAt& seconds_at) {
+cost::TimeTable measured_at(const CalibrationSetup& setup, const cost::Wanted& w, std::int64_t second,
+                            std::int64_t step, std::int64_t most, const SecondsAt& seconds_at) {
     cost::TimeTable table;
     for (std::int64_t size = 1;; size = std::min(std::max(second, size * step), most)) {
+        const Measurement measurement(setup, fmt::format("{}, size {}", described(w), size));
         const double seconds = seconds_at(size);
         table.sizes.push_back(static_cast<double>(size));
         table.seconds.push_back(seconds);
@@ -21,8 +24,9 @@ cost::TimeTable measured_at(std::int64_t second, std::int64_t step, std::int64_t
     }
 }
 
-cost::TimeTable measured_at(const Grain& grain, std::int64_t most, const SecondsAt& seconds_at) {
-    return measured_at(grain.second_size, grain.step, most, seconds_at);
+cost::TimeTable measured_at(const CalibrationSetup& setup, const cost::Wanted& w, const Grain& grain,
+                            std::int64_t most, const SecondsAt& seconds_at) {
+    return measured_at(setup, w, grain.second_size, grain.step, most, seconds_at);
 }
 
 cost::GemmTimes& gemm_of(cost::DTypeTimes& times, std::int64_t n, std::int64_t k) {
@@ -31,8 +35,9 @@ cost::GemmTimes& gemm_of(cost::DTypeTimes& times, std::int64_t n, std::int64_t k
     return times.gemms.emplace_back(cost::GemmTimes{.n = n, .k = k, .by_rows = {}, .experts = {}});
 }
 
-std::vector<cost::ExpertGemmTimes> measured_experts(MicroBench& bench, const Grain& grain,
-                                                    const cost::Wanted& w) {
+std::vector<cost::ExpertGemmTimes> measured_experts(const CalibrationSetup& setup, const cost::Wanted& w,
+                                                    const Grain& grain) {
+    MicroBench& bench = *setup.bench;
     std::vector<std::int64_t> sizes{1};
     for (const std::int64_t size : grain.group_sizes)
         if (size > sizes.back() && size <= w.num_experts) sizes.push_back(size);
@@ -52,7 +57,7 @@ std::vector<cost::ExpertGemmTimes> measured_experts(MicroBench& bench, const Gra
                 continue;
             }
             const std::int64_t most = sizes[i] == 1 ? w.most : most_rows(sizes[i]);
-            measured.push_back({kind, sizes[i], measured_at(grain, most, [&](std::int64_t rows) {
+            measured.push_back({kind, sizes[i], measured_at(setup, w, grain, most, [&](std::int64_t rows) {
                                     return seconds(kind, sizes[i], rows);
                                 })});
         }
@@ -83,8 +88,8 @@ IndexWork index_work(const model::ModelSpec& spec, bool travels, std::int64_t nu
     return work;
 }
 
-cost::TimeTable measured_index_op(const CalibrationSetup& setup, std::string_view op, bool on_exchange_lane,
-                                  std::int64_t most_bytes) {
+cost::TimeTable measured_index_op(const CalibrationSetup& setup, const cost::Wanted& w, std::string_view op,
+                                  bool on_exchange_lane) {
     const bool travels = op != "map_rows" || on_exchange_lane;
     const bool by_slots = op == "map_rows" && on_exchange_lane;
     const routing::BlockShape block = index_work(*setup.spec, travels, 1).block;
@@ -92,7 +97,7 @@ cost::TimeTable measured_index_op(const CalibrationSetup& setup, std::string_vie
                                         : by_slots       ? block.slot_columns()
                                                          : 2 * block.top_k);
     cost::TimeTable table =
-        measured_at(4, 4, std::max<std::int64_t>(1, most_bytes / row_bytes), [&](std::int64_t rows) {
+        measured_at(setup, w, 4, 4, std::max<std::int64_t>(1, w.most / row_bytes), [&](std::int64_t rows) {
             const IndexWork work = index_work(*setup.spec, travels, rows);
             const double seconds = setup.bench->index_op(op, work);
             if (!by_slots || work.num_arrived == 0) return seconds;
@@ -107,15 +112,15 @@ void measure_memory(const CalibrationSetup& setup, const cost::Wanted& w, cost::
     const bool exchanges = w.what == cost::Asked::exchange_op;
     cost::OpTables& tables = exchanges ? times.exchange_ops : times.compute_ops;
     if (op == "route" || op == "map_rows" || op == "map_home") {
-        tables[op] = measured_index_op(setup, op, exchanges, w.most);
+        tables[op] = measured_index_op(setup, w, op, exchanges);
         return;
     }
     const double of_row = moved_columns(op) * static_cast<double>(w.k * bytes_of(w.dtype));
     if (of_row <= 0) return;
     const auto most_rows =
         std::max<std::int64_t>(1, static_cast<std::int64_t>(static_cast<double>(w.most) / of_row));
-    cost::TimeTable table =
-        measured_at(8, 8, most_rows, setup.bench->memory_op(op, w.dtype, w.k, most_rows, exchanges));
+    cost::TimeTable table = measured_at(setup, w, 8, 8, most_rows,
+                                        setup.bench->memory_op(op, w.dtype, w.k, most_rows, exchanges));
     for (double& size : table.sizes) size *= of_row;
     tables[op] = std::move(table);
 }
@@ -137,17 +142,19 @@ void measure_ops(const CalibrationSetup& setup, const cost::Wanted& wanted, cost
     switch (wanted.what) {
         case cost::Asked::linear:
             gemm_of(times, wanted.n, wanted.k).by_rows =
-                measured_at(grain, wanted.most, bench.linear(wanted));
+                measured_at(setup, wanted, grain, wanted.most, bench.linear(wanted));
             return;
         case cost::Asked::experts:
-            gemm_of(times, wanted.n, wanted.k).experts = measured_experts(bench, grain, wanted);
+            gemm_of(times, wanted.n, wanted.k).experts = measured_experts(setup, wanted, grain);
             return;
         case cost::Asked::gate:
-            times.gates.push_back({wanted.n, wanted.k, measured_at(grain, wanted.most, bench.gate(wanted))});
+            times.gates.push_back(
+                {wanted.n, wanted.k, measured_at(setup, wanted, grain, wanted.most, bench.gate(wanted))});
             return;
         case cost::Asked::attention:
             times.attentions.push_back(
-                {wanted.n, wanted.k, measured_at(grain, wanted.most, bench.attention(wanted))});
+                {wanted.n, wanted.k,
+                 measured_at(setup, wanted, grain, wanted.most, bench.attention(wanted))});
             return;
         case cost::Asked::compute_op:
         case cost::Asked::exchange_op:

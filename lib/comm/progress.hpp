@@ -27,6 +27,7 @@ enum class Waits : std::uint8_t { for_nobody, for_peers };
 class ProgressBoard {
   public:
     static constexpr std::int64_t kMaxLanes = 32;
+    static constexpr std::int64_t kNoPlan = -1;
 
     /// What the whole rank does. Called by one thread; not for every pass. `phase` is a string literal.
     void set_phase(const char* phase, Patience patience = Patience::limited);
@@ -34,7 +35,8 @@ class ProgressBoard {
     void set_case(std::string_view name);
 
     /// A lane's op begins or ends. Each lane is used by one thread at a time; `lane` is in [0, kMaxLanes),
-    /// otherwise Error internal. `lane_name` and `kind` are literals or kept().
+    /// otherwise Error internal. `lane_name` and `kind` are literals or kept(). Work that is no op
+    /// of a plan has the id kNoPlan, and its lane no name.
     void begin_op(std::int64_t lane, const char* lane_name, const char* kind, std::int64_t op_id,
                   Waits waits);
     void end_op(std::int64_t lane);

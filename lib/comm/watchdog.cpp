@@ -34,7 +34,9 @@ double seconds(std::int64_t ns) {
 }
 
 std::string described(const ProgressBoard::RunningOp& op) {
-    return fmt::format("op {} {} on lane {}", op.op_id, op.kind, op.lane_name);
+    return op.op_id == ProgressBoard::kNoPlan
+               ? op.kind
+               : fmt::format("op {} {} on lane {}", op.op_id, op.kind, op.lane_name);
 }
 
 std::string described(const ProgressBoard::Phase& phase) {

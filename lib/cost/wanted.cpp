@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <string>
 
+#include <fmt/format.h>
+
 namespace eps::cost {
 
 namespace {
@@ -17,6 +19,28 @@ std::int64_t largest_exchange(const plan::RankPlan& plan, Range transfers, plan:
 }
 
 }  // namespace
+
+std::string described(const Wanted& wanted) {
+    const auto shaped = [&](const char* what) {
+        return fmt::format("{} [{}, {}] in {}", what, wanted.n, wanted.k, name_of(wanted.dtype));
+    };
+    switch (wanted.what) {
+        case Asked::linear:
+            return shaped("linear");
+        case Asked::experts:
+            return shaped("experts");
+        case Asked::gate:
+            return shaped("gate");
+        case Asked::attention:
+            return shaped("attention");
+        case Asked::compute_op:
+        case Asked::exchange_op:
+            return fmt::format("{} in {}", plan::kOpNames[at(wanted.n)], name_of(wanted.dtype));
+        case Asked::exchange:
+            break;
+    }
+    return "exchange";
+}
 
 void want(const Wanted& wanted, std::vector<Wanted>& list) {
     if (wanted.most <= 0) return;

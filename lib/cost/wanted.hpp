@@ -5,6 +5,7 @@
 #include "plan/plan.hpp"
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace eps::cost {
@@ -31,6 +32,9 @@ struct Wanted {
                (k == other.k || what == Asked::compute_op || what == Asked::exchange_op);
     }
 };
+
+/// "experts [80, 96] in f32", "swiglu in bf16".
+std::string described(const Wanted& wanted);
 
 /// Adds what the ops of a lowered pass ask for to the list; of equal tables the larger sizes stay. Unless
 /// `everything` is wanted, only what choices depend on: experts and what stands around them in a layer.

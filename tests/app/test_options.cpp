@@ -56,6 +56,16 @@ TEST_CASE("switches") {
     CHECK(options.op_timeout_s == 2.5);
 }
 
+TEST_CASE("a calibration is of the shipped config unless one is named, with the time limit of a run") {
+    const Options options = parse({"calibrate", "--op-timeout", "2.5"});
+    CHECK(options.calibrate);
+    CHECK_THAT(options.config_path, contains_text("configs/quickstart.json"));
+    CHECK(options.op_timeout_s == 2.5);
+    CHECK(parse({"calibrate", "--config", "run.json"}).config_path == "run.json");
+    check_refused({"calibrate", "--op-timeout", "0"}, "--op-timeout");
+    check_refused({"calibrate", "--dry-run"}, "--dry-run");
+}
+
 TEST_CASE("flags become overlays of the config, before every --set") {
     CHECK(sets_of({"--set", "/a=1", "--batch", "16", "--set", "/b=2=3", "--name", "12"}) ==
           Words{R"(/name="12")", "/workload/batch=16", "/a=1", "/b=2=3"});

@@ -169,10 +169,15 @@ def test_a_rank_suspended_for_a_while_does_no_harm(bench):
     assert done.report["run"]["interrupted"] is False
 
 
-def failing_run(bench, how, *flags, after=0, kernel="swiglu"):
+def failing(how, after=0, kernel="swiglu"):
+    """Rank 1 of the program with a kernel that does so after some calls."""
     env = {"KERNEL": kernel, "HOW": how, "RANK": "1", "AFTER": str(after)}
-    env = {f"EPS_TEST_WRONG_{key}": value for key, value in env.items()}
-    return bench(case_of_files("tiny_v2", cases=[{"strategy": "ep"}]), *flags, ranks=RANKS, program=WRONG, env=env)
+    return {"program": WRONG, "env": {f"EPS_TEST_WRONG_{key}": value for key, value in env.items()}}
+
+
+def failing_run(bench, how, *flags, after=0):
+    config = case_of_files("tiny_v2", cases=[{"strategy": "ep"}])
+    return bench(config, *flags, ranks=RANKS, **failing(how, after))
 
 
 @pytest.mark.parametrize("after, phase", [(3, "validation"), (10, "measurement")])
@@ -182,6 +187,33 @@ def test_a_rank_that_hangs_is_named_with_its_op(bench, after, phase):
     assert re.match(rf"eps-bench: rank 1 \(.*\): no progress for [0-9.]+ s in phase {phase} of case ep/dtype=f32, "
                     r"op \d+ swiglu on lane compute; a longer --op-timeout", done.errors[0])
     assert json.loads(done.report_path.read_text())["results"] == []
+
+
+@pytest.fixture
+def calibration(bench, tmp_path, monkeypatch):
+    """Arguments of a calibration that has all to measure."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    bench.config_path.write_text(json.dumps(
+        {"model": {"preset": "tiny"}, "workload": {"batch": 8, "sequence_length": 512}, "cases": [{"strategy": "eps"}]}))
+    return ["calibrate", "--config", bench.config_path]
+
+
+def test_a_rank_that_hangs_in_a_calibration_is_named_with_what_it_measures(bench, calibration):
+    done = bench(None, *calibration, "--op-timeout", 3, ranks=RANKS, **failing("hang"))
+    assert done.status == COMMUNICATION
+    assert re.match(r"eps-bench: rank 1 \(.*\): no progress for [0-9.]+ s in phase calibration, "
+                    r"swiglu in f32, size 1; a longer --op-timeout", done.errors[0])
+
+
+def test_a_suspended_rank_is_missed_in_a_calibration(bench, calibration):
+    mpirun = bench.start(None, *calibration, "--op-timeout", 4, ranks=RANKS)
+    assert any("measuring them once" in line for line in mpirun.stderr)
+    os.kill(ranks_of(mpirun.pid)[1], signal.SIGSTOP)
+    done = bench.end(mpirun)
+    assert done.status == COMMUNICATION
+    assert rank_of(done.errors[0]) != 1
+    assert re.search(r"in phase calibration, .+, waiting for other ranks; a longer --op-timeout \(now 4 s\)",
+                     done.errors[0])
 
 
 @pytest.mark.parametrize("after", [3, 10])

@@ -86,8 +86,9 @@ class CpuBackend : public Backend {
                               .load = [this](const Cases& cases, const checkpoint::WeightSource& source) {
                                   return load(cases, source);
                               }});
-        return backend::measure({.world = setup_.world, .spec = &spec, .bench = bench.get()}, measured,
-                                wanted, known);
+        return backend::measure(
+            {.world = setup_.world, .spec = &spec, .bench = bench.get(), .board = setup_.board}, measured,
+            wanted, known);
     }
 
   private:

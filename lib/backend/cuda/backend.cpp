@@ -115,8 +115,9 @@ cost::Calibration CudaBackend::measure(const model::ModelSpec& spec, const cost:
                           .load = [this](const Cases& cases, const checkpoint::WeightSource& source) {
                               return load(cases, source);
                           }});
-    return backend::measure({.world = setup_.world, .spec = &spec, .bench = bench.get()}, measured, wanted,
-                            known);
+    return backend::measure(
+        {.world = setup_.world, .spec = &spec, .bench = bench.get(), .board = setup_.board}, measured, wanted,
+        known);
 }
 
 std::vector<std::string> CudaBackend::notes() const {
