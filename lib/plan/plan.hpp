@@ -90,4 +90,8 @@ struct RankPlan {
     std::vector<std::int64_t> numbers;
 };
 
+/// The Swiglu right behind a product of gate and up, of the very rows that this one writes, to rows of the
+/// same numbers, waiting for nothing else: an executor may do both at once. Null where there is none.
+const Swiglu* activation_of(const RankPlan& plan, const Op& product);
+
 }  // namespace eps::plan
