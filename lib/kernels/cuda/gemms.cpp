@@ -1,5 +1,6 @@
 #include "kernels/cuda/gemms.hpp"
 
+#include "kernels/cuda/interleaved.hpp"
 #include "kernels/require.hpp"
 
 #include <algorithm>
@@ -21,19 +22,21 @@ int multiprocessors() {
 
 /// Which tiles; bits are the same. Pairs of row tiles are faster, by about 100 / k (measured on an H200 at k
 /// 1536 and 5120), but every expert's rows are filled up to 256 instead of 128.
-const GroupGemm& instance_for(std::span<const GroupProblem> list, std::int64_t k) {
+const GroupGemm& instance_for(std::span<const GroupProblem> list, std::int64_t k, Then then) {
     std::int64_t in_row_pairs = 0, in_column_pairs = 0;  // rows that are computed
     for (const GroupProblem& problem : list) {
         in_row_pairs += (problem.num_rows + 255) / 256 * 256;
         in_column_pairs += (problem.num_rows + 127) / 128 * 128;
     }
-    return in_column_pairs * (k + 100) < in_row_pairs * k ? group_gemm_column_pairs()
-                                                          : group_gemm_row_pairs();
+    if (in_column_pairs * (k + 100) < in_row_pairs * k)
+        return then == Then::swiglu ? group_gemm_column_pairs_swiglu() : group_gemm_column_pairs();
+    return then == Then::swiglu ? group_gemm_row_pairs_swiglu() : group_gemm_row_pairs();
 }
 
 std::int64_t group_workspace_bytes(int num_sms) {
     std::size_t most = 0;
-    for (const GroupGemm* gemm : {&group_gemm_row_pairs(), &group_gemm_column_pairs()})
+    for (const GroupGemm* gemm : {&group_gemm_row_pairs(), &group_gemm_column_pairs(),
+                                  &group_gemm_row_pairs_swiglu(), &group_gemm_column_pairs_swiglu()})
         most = std::max(most, gemm->workspace_bytes(num_sms));
     return (static_cast<std::int64_t>(most) + 255) / 256 * 256;
 }
@@ -71,9 +74,11 @@ void Gemms::expert_gemm(Stream stream, Rows in, std::span<const ExpertShare> exp
     if (is_grouped(in, kind, out)) {
         collect(in, experts, out);
         if (list_.empty()) return;
-        write_group_problems(stream, in, list_, out, list_at(lists_, kOwnList));
-        launch(stream, {&instance_for(list_, in.num_cols), kOwnList, 0, static_cast<int>(list_.size())},
-               num_sms);
+        write_group_problems(stream, in, list_, Then::nothing, out, list_at(lists_, kOwnList));
+        launch(
+            stream,
+            {&instance_for(list_, in.num_cols, Then::nothing), kOwnList, 0, static_cast<int>(list_.size())},
+            num_sms);
         return;
     }
     for (const ExpertShare& expert : experts) {
@@ -83,6 +88,10 @@ void Gemms::expert_gemm(Stream stream, Rows in, std::span<const ExpertShare> exp
         dense_.run(stream, in.slice(expert.rows.begin, expert.rows.end), weight, nullptr,
                    out.slice(expert.rows.begin, expert.rows.end), num_sms, workspace_);
     }
+}
+
+bool Gemms::takes_swiglu(const Rows& in, GemmKind kind, const Rows& out) {
+    return is_grouped(in, kind, out) && is_interleaved(in.dtype, 2 * out.num_cols);
 }
 
 std::int64_t Gemms::lists_bytes() const {
@@ -99,15 +108,18 @@ void Gemms::begin_lists(std::byte* host) {
 }
 
 std::optional<Gemms::Listed> Gemms::list(Which which, Rows in, std::span<const ExpertShare> experts,
-                                         GemmKind kind, Rows out) {
+                                         GemmKind kind, Rows out, Then then) {
     if (out.num_cols == 0 || !is_grouped(in, kind, out)) return {};
+    require(then == Then::nothing || takes_swiglu(in, kind, out), "expert_gemm", "gate and up interleaved",
+            in, out);
     collect(in, experts, out);
     if (list_.empty()) return Listed{};
     int& listed = num_listed_.at(static_cast<std::size_t>(which));
-    const Listed product{&instance_for(list_, in.num_cols), which, listed, static_cast<int>(list_.size())};
+    const Listed product{&instance_for(list_, in.num_cols, then), which, listed,
+                         static_cast<int>(list_.size())};
     listed += product.count;
     require_room(listed);
-    fill_group_problems(in, list_, out, entries_from(list_at(host_lists_, which), product.first));
+    fill_group_problems(in, list_, then, out, entries_from(list_at(host_lists_, which), product.first));
     return product;
 }
 
@@ -152,7 +164,7 @@ void Gemms::launch(Stream stream, const Listed& product, int num_sms) {
 }
 
 std::string Gemms::describe() {
-    return "DenseGemm: " + DenseGemm::describe() + "; GroupGemm: CUTLASS (bf16)";
+    return "DenseGemm: " + DenseGemm::describe() + "; GroupGemm: CUTLASS (bf16, with SwiGLU)";
 }
 
 }  // namespace eps::kernels::device

@@ -45,6 +45,10 @@ class Gemms {
     void expert_gemm(Stream stream, Rows in, std::span<const ExpertShare> experts, GemmKind kind, Rows out,
                      int num_sms = 0);
 
+    /// Whether list() takes Then::swiglu for these: one launch, and 2 * out.num_cols rows of weights that are
+    /// interleaved.
+    static bool takes_swiglu(const Rows& in, GemmKind kind, const Rows& out);
+
     /// A grouped product whose list is sent with those of others.
     struct Listed {
         const GroupGemm* gemm = nullptr;  // null: no rows
@@ -60,7 +64,7 @@ class Gemms {
     void begin_lists(std::byte* host);
     /// Adds a product; nullopt where it is none for a list, but one for expert_gemm().
     std::optional<Listed> list(Which which, Rows in, std::span<const ExpertShare> experts, GemmKind kind,
-                               Rows out);
+                               Rows out, Then then = Then::nothing);
     void send_lists(Stream stream);
     void run(Stream stream, const Listed& product, int num_sms = 0);
 

@@ -4,10 +4,12 @@
 
 #include "base/error.hpp"
 #include "kernels/cuda/group_gemm.hpp"
+#include "kernels/cuda/swiglu_epilogue.cuh"
 
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <type_traits>
 
 #include <cutlass/cutlass.h>
 #include <cutlass/epilogue/collective/collective_builder.hpp>
@@ -29,7 +31,8 @@ struct PingPong {
 
 using Raster = cutlass::gemm::kernel::detail::RasterOrderOptions;  // which tiles follow each other
 
-template <class Schedule, int kTileRows, int kTileCols, int kClusterRows, int kClusterCols, Raster kRaster>
+template <class Schedule, int kTileRows, int kTileCols, int kClusterRows, int kClusterCols, Raster kRaster,
+          Then kThen = Then::nothing>
 struct GroupGemmOf {
     using Element = cutlass::bfloat16_t;
     using Tile = cute::Shape<cute::Int<kTileRows>, cute::Int<kTileCols>, cute::_64>;
@@ -37,10 +40,13 @@ struct GroupGemmOf {
     using Problem = cutlass::gemm::GroupProblemShape<cute::Shape<int, int, int>>;  // (rows, n, k)
     static constexpr int kVector = 8;                                              // elements of 16 bytes
 
-    using Epilogue = typename cutlass::epilogue::collective::CollectiveBuilder<
+    using Plain = typename cutlass::epilogue::collective::CollectiveBuilder<
         cutlass::arch::Sm90, cutlass::arch::OpClassTensorOp, Tile, Cluster,
         cutlass::epilogue::collective::EpilogueTileAuto, float, float, void, cutlass::layout::RowMajor*,
         kVector, Element, cutlass::layout::RowMajor*, kVector, typename Schedule::Epilogue>::CollectiveOp;
+    using Epilogue = std::conditional_t<
+        kThen == Then::swiglu,
+        cutlass::epilogue::collective::detail::Sm90TmaWarpSpecializedAdapter<SwigluEpilogue>, Plain>;
     // B is the weight [n, k], which CUTLASS calls a column-major [k, n].
     using Mainloop = typename cutlass::gemm::collective::CollectiveBuilder<
         cutlass::arch::Sm90, cutlass::arch::OpClassTensorOp, Element, cutlass::layout::RowMajor*, kVector,
@@ -62,8 +68,10 @@ struct GroupGemmOf {
         args.mainloop.dA = reinterpret_cast<typename Kernel::InternalStrideA*>(problems.in_stride);
         args.mainloop.ptr_B = reinterpret_cast<Inputs>(problems.weight);
         args.mainloop.dB = reinterpret_cast<typename Kernel::InternalStrideB*>(problems.weight_stride);
-        args.epilogue.thread.alpha = 1;
-        args.epilogue.thread.beta = 0;
+        if constexpr (kThen == Then::nothing) {
+            args.epilogue.thread.alpha = 1;
+            args.epilogue.thread.beta = 0;
+        }
         args.epilogue.ptr_D = reinterpret_cast<Element**>(problems.out);
         args.epilogue.dD = reinterpret_cast<typename Kernel::InternalStrideD*>(problems.out_stride);
         constexpr int kCluster = kClusterRows * kClusterCols;  // whole clusters are launched

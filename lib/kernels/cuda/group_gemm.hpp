@@ -12,6 +12,11 @@
 
 namespace eps::kernels::device {
 
+/// What is done with a product before it is written. swiglu: its columns are interleaved gate and up
+/// (interleaved.hpp), written are silu(gate) * up, both rounded to bf16 before: the bits of a plain product
+/// and swiglu().
+enum class Then { nothing, swiglu };
+
 /// The experts' products as the instances read them, in device memory: [most_experts] each.
 struct GroupProblems {
     std::int32_t* sizes = nullptr;  // (rows, n, k) each
@@ -38,12 +43,12 @@ GroupProblems place_group_problems(std::byte* bytes, std::int64_t most_experts);
 GroupProblems entries_from(const GroupProblems& problems, std::int64_t first);
 
 /// Fills arrays in host memory, for a copy to be sent.
-void fill_group_problems(const Rows& in, std::span<const GroupProblem> list, const Rows& out,
+void fill_group_problems(const Rows& in, std::span<const GroupProblem> list, Then then, const Rows& out,
                          const GroupProblems& problems);
 
 /// Fills the arrays on the stream. The list travels as arguments of the launch: nothing else has to stay.
-void write_group_problems(Stream stream, const Rows& in, std::span<const GroupProblem> list, const Rows& out,
-                          const GroupProblems& problems);
+void write_group_problems(Stream stream, const Rows& in, std::span<const GroupProblem> list, Then then,
+                          const Rows& out, const GroupProblems& problems);
 
 /// One tile shape. bf16 in and out, f32 sums; rows are whole vectors of 16 bytes.
 struct GroupGemm {
@@ -57,5 +62,7 @@ struct GroupGemm {
 
 const GroupGemm& group_gemm_row_pairs();     // 128 x 192, ping-pong: two row tiles share a weight's
 const GroupGemm& group_gemm_column_pairs();  // 128 x 256, cooperative: two column tiles share the rows
+const GroupGemm& group_gemm_row_pairs_swiglu();
+const GroupGemm& group_gemm_column_pairs_swiglu();
 
 }  // namespace eps::kernels::device

@@ -43,12 +43,12 @@ __global__ void write_problems_kernel(const __grid_constant__ Part<kMost> part, 
     if (i < part.count) write(part.list[i], matrices, element, problems, part.first + i);
 }
 
-Matrices matrices_of(const Rows& in, const Rows& out) {
+Matrices matrices_of(const Rows& in, Then then, const Rows& out) {
     return {.in = in.data,
             .out = out.data,
             .in_stride = in.stride,
             .out_stride = out.stride,
-            .n = out.num_cols,
+            .n = then == Then::swiglu ? 2 * out.num_cols : out.num_cols,
             .k = in.num_cols};
 }
 
@@ -105,16 +105,16 @@ GroupProblems entries_from(const GroupProblems& problems, std::int64_t first) {
             .out_stride = problems.out_stride + first};
 }
 
-void fill_group_problems(const Rows& in, std::span<const GroupProblem> list, const Rows& out,
+void fill_group_problems(const Rows& in, std::span<const GroupProblem> list, Then then, const Rows& out,
                          const GroupProblems& problems) {
-    const Matrices matrices = matrices_of(in, out);
+    const Matrices matrices = matrices_of(in, then, out);
     for (std::size_t i = 0; i < list.size(); ++i)
         write(list[i], matrices, bytes_of(in.dtype), problems, static_cast<int>(i));
 }
 
-void write_group_problems(Stream stream, const Rows& in, std::span<const GroupProblem> list, const Rows& out,
-                          const GroupProblems& problems) {
-    const Matrices matrices = matrices_of(in, out);
+void write_group_problems(Stream stream, const Rows& in, std::span<const GroupProblem> list, Then then,
+                          const Rows& out, const GroupProblems& problems) {
+    const Matrices matrices = matrices_of(in, then, out);
     const auto launched = list.size() <= kFew ? launch<kFew> : launch<kMany>;
     launched(stream, list, matrices, bytes_of(in.dtype), problems);
     check_launch("write_group_problems");

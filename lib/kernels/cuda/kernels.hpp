@@ -50,6 +50,9 @@ void rope(Stream stream, Rows x, const std::int32_t* positions, const float* cos
 
 void swiglu(Stream stream, Rows in, Rows out);
 
+/// Of columns as interleaved.hpp has them: is_interleaved(), rows in whole vectors of 16 bytes.
+void swiglu_interleaved(Stream stream, Rows in, Rows out);
+
 void local_reduce(Stream stream, Rows in, const std::int32_t* starts, const std::int32_t* index,
                   const float* weights, Rows out, const Apart& apart = {});
 

@@ -1,5 +1,7 @@
 // Rows that move or change in place: gather, bias, rope, SwiGLU.
+#include "kernels/cuda/interleaved.hpp"
 #include "kernels/cuda/kernels.hpp"
+#include "kernels/cuda/swiglu.cuh"
 #include "kernels/cuda/vector.cuh"
 
 namespace eps::kernels::device {
@@ -82,9 +84,26 @@ __global__ void swiglu_kernel(View<T> in, std::int64_t width, View<T> out) {
         const Floats<V> up = load<T, V>(ups + col);
         Floats<V> result;
 #pragma unroll
-        for (int i = 0; i < V; ++i)
-            result.values[i] = gate.values[i] / (1 + expf(-gate.values[i])) * up.values[i];
+        for (int i = 0; i < V; ++i) result.values[i] = swiglu_of<T>(gate.values[i], up.values[i]);
         store<T, V>(to + col, result);
+    }
+}
+
+// Eight outputs at once, whose pairs of gate and up lie eight columns apart.
+__global__ void swiglu_interleaved_kernel(View<__nv_bfloat16> in, std::int64_t width,
+                                          View<__nv_bfloat16> out) {
+    constexpr int kPairs = kVectorLength<__nv_bfloat16>;
+    const __nv_bfloat16* from = in.row(blockIdx.x);
+    for (std::int64_t vector = threadIdx.x; vector < width / kPairs; vector += blockDim.x) {
+        const std::int64_t first = vector / 4 * kInterleavedRows + vector % 4 * 2;
+        Floats<kPairs> result;
+#pragma unroll
+        for (int i = 0; i < kPairs; ++i) {
+            const float2 pair =
+                __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(from + first + 8 * i));
+            result.values[i] = swiglu_of<__nv_bfloat16>(pair.x, pair.y);
+        }
+        store<__nv_bfloat16, kPairs>(out.row(blockIdx.x) + output_of(first), result);
     }
 }
 
@@ -169,6 +188,16 @@ void swiglu(Stream stream, Rows in, Rows out) {
         },
         in.columns(0, out.num_cols), out);
     check_launch("swiglu");
+}
+
+void swiglu_interleaved(Stream stream, Rows in, Rows out) {
+    if (!is_interleaved(in.dtype, in.num_cols) || !in_vectors(in) || !in_vectors(out))
+        throw Error(Exit::internal, "swiglu_interleaved: bf16 rows of whole vectors, 64 columns to a period");
+    if (out.num_rows == 0) return;
+    const int threads = threads_for_row(out.num_cols, kVectorLength<__nv_bfloat16>);
+    swiglu_interleaved_kernel<<<grid_of(out.num_rows), threads, 0, stream>>>(
+        view<__nv_bfloat16>(in), out.num_cols, view<__nv_bfloat16>(out));
+    check_launch("swiglu_interleaved");
 }
 
 }  // namespace eps::kernels::device

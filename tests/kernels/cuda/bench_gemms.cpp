@@ -94,6 +94,29 @@ void bench_host(device::Gemms& gemms) {
               [&](int) { gemms.expert_gemm(nullptr, in, shares, GemmKind::dense, out); });
 }
 
+/// Gate and up with SwiGLU behind them: by a kernel of its own, and in the product, whose weights may then
+/// lie in any order here.
+void bench_swiglu(device::Gemms& gemms, const Rows& in, const Rows& weights, const Rows& out,
+                  std::int64_t experts) {
+    const std::int64_t n = out.num_cols, rows = in.num_rows / experts;
+    const auto shares = shares_of(weights, n, experts, rows, false);
+    const DeviceRows act(DType::bf16, in.num_rows, n / 2, 4);
+    const double flops = 2.0 * double(in.num_rows) * double(n) * double(in.num_cols);
+    const auto name = [&](const char* how) {
+        return fmt::format("n {} k {} m {:>4} {}", n, in.num_cols, rows, how);
+    };
+    tell(name("group, then swiglu"), flops, [&] {
+        gemms.expert_gemm(nullptr, in, shares, GemmKind::group, out);
+        device::swiglu(nullptr, out, act);
+    });
+    std::vector<std::byte> lists(static_cast<std::size_t>(gemms.lists_bytes()));
+    gemms.begin_lists(lists.data());
+    const auto listed =
+        gemms.list(device::Gemms::kFirstList, in, shares, GemmKind::group, act, device::Then::swiglu);
+    gemms.send_lists(nullptr);
+    tell(name("group, swiglu in it"), flops, [&] { gemms.run(nullptr, listed.value()); });
+}
+
 void bench_experts(device::Gemms& gemms, std::int64_t n, std::int64_t k, std::int64_t experts) {
     const DeviceRows weights(DType::bf16, experts * n, k, 1, 0.02F);
     for (const std::int64_t rows : {128, 256, 512, 1024, 2048, 4096}) {
@@ -105,6 +128,7 @@ void bench_experts(device::Gemms& gemms, std::int64_t n, std::int64_t k, std::in
                  [&] { gemms.expert_gemm(nullptr, in, shares, kind, out, num_sms); });
         };
         figure("group", GemmKind::group, 0, false);
+        if (n < k) bench_swiglu(gemms, in, weights, out, experts);
         figure("dense", GemmKind::dense, 0, false);
         if (rows == 1024) {
             figure("group, skewed 0-2x", GemmKind::group, 0, true);

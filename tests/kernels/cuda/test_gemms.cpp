@@ -1,6 +1,7 @@
 // The products on the device: against their twins, and the bits that must not change.
 #include "kernels/cuda/gemms.hpp"
 #include "kernels/cuda/group_gemm.hpp"
+#include "kernels/cuda/interleaved.hpp"
 #include "tests/kernels/cuda/device_matrix.hpp"
 #include "tests/kernels/cuda/device_rows.hpp"
 
@@ -254,11 +255,94 @@ TEST_CASE("all tiles of GroupGemm give the same bits") {
          {&device::group_gemm_row_pairs(), &device::group_gemm_column_pairs()}) {
         const DeviceBytes workspace(static_cast<std::int64_t>(gemm->workspace_bytes(num_sms)));
         const DeviceRows out(DType::bf16, 700, n, 3);
-        device::write_group_problems(nullptr, in, list, out, problems);
+        device::write_group_problems(nullptr, in, list, device::Then::nothing, out, problems);
         gemm->launch(nullptr, gemm->prepare(problems, 3, num_sms, workspace.get()).get());
         if (!expected) expected = out.host();
         CHECK(out.host() == *expected);
     }
+}
+
+TEST_CASE("a product with SwiGLU has the bits of one without and swiglu, and writes no other rows") {
+    Products products;
+    int num_sms = 0;
+    must(cudaDeviceGetAttribute(&num_sms, cudaDevAttrMultiProcessorCount, 0));
+    const DeviceBytes lists(device::group_problems_bytes(8));
+    const device::GroupProblems problems = device::place_group_problems(lists.get(), 8);
+    const std::vector<std::int64_t> counts{1, 0, 127, 129, 257, 0, 128, 300};
+    struct Size {
+        std::int64_t width, k;
+    };
+    for (const Size& size : std::vector<Size>{{32, 8}, {96, 200}, {160, 1544}, {1536, 5120}}) {
+        INFO("width " << size.width << " k " << size.k);
+        const std::int64_t n = 2 * size.width, num_experts = std::ssize(counts);
+        REQUIRE(device::is_interleaved(DType::bf16, n));
+        const float scale = 2 / std::sqrt(static_cast<float>(size.k));
+        const DeviceRows weights(DType::bf16, num_experts * n, size.k, 1, scale),
+            interleaved(DType::bf16, num_experts * n, size.k, 2);
+        std::vector<std::int32_t> order;
+        for (std::int64_t row = 0; row < num_experts * n; ++row)
+            order.push_back(
+                static_cast<std::int32_t>(row / n * n + device::output_of(row % n) + row % 2 * size.width));
+        const DeviceArray<std::int32_t> index(order);
+        device::gather_rows(nullptr, weights, index.get(), interleaved);
+
+        // Between the rows of two experts lie three of nobody.
+        std::vector<device::ExpertShare> plain, paired;
+        std::vector<device::GroupProblem> list;
+        std::int64_t begin = 3;
+        for (std::int64_t e = 0; e < num_experts; ++e) {
+            const Range rows{begin, begin + counts[static_cast<std::size_t>(e)]};
+            plain.push_back({weights.rows().slice(e * n, (e + 1) * n).data, rows});
+            paired.push_back({interleaved.rows().slice(e * n, (e + 1) * n).data, rows});
+            if (!rows.empty())
+                list.push_back({paired.back().weight, begin, static_cast<std::int32_t>(rows.size())});
+            begin = rows.end + 3;
+        }
+        const DeviceRows in(DType::bf16, begin, size.k, 3);
+        const auto in_two_steps = [&](const std::vector<device::ExpertShare>& shares, auto&& swiglu) {
+            const DeviceRows product(DType::bf16, begin, n, 4), out(DType::bf16, begin, size.width, 5);
+            products.gemms.expert_gemm(nullptr, in, shares, GemmKind::group, product);
+            for (const device::ExpertShare& share : shares)
+                swiglu(nullptr, product.rows().slice(share.rows.begin, share.rows.end),
+                       out.rows().slice(share.rows.begin, share.rows.end));
+            return out.host();
+        };
+        const std::vector<std::byte> expected = in_two_steps(plain, device::swiglu);
+        CHECK(in_two_steps(paired, device::swiglu_interleaved) == expected);
+
+        for (const device::GroupGemm* gemm :
+             {&device::group_gemm_row_pairs_swiglu(), &device::group_gemm_column_pairs_swiglu()}) {
+            const DeviceBytes workspace(static_cast<std::int64_t>(gemm->workspace_bytes(num_sms)));
+            const DeviceRows out(DType::bf16, begin, size.width, 5);
+            device::write_group_problems(nullptr, in, list, device::Then::swiglu, out, problems);
+            gemm->launch(
+                nullptr,
+                gemm->prepare(problems, static_cast<int>(list.size()), num_sms, workspace.get()).get());
+            CHECK(out.host() == expected);
+        }
+
+        std::vector<std::byte> host(static_cast<std::size_t>(products.gemms.lists_bytes()));
+        const DeviceRows out(DType::bf16, begin, size.width, 5);
+        CHECK(device::Gemms::takes_swiglu(in, GemmKind::group, out));
+        CHECK(!device::Gemms::takes_swiglu(in, GemmKind::dense, out));
+        products.gemms.begin_lists(host.data());
+        const auto listed = products.gemms.list(device::Gemms::kFirstList, in, paired, GemmKind::group, out,
+                                                device::Then::swiglu);
+        products.gemms.send_lists(nullptr);
+        products.gemms.run(nullptr, listed.value());
+        CHECK(out.host() == expected);
+    }
+}
+
+TEST_CASE("SwiGLU in a product takes interleaved weights alone") {
+    Products products;
+    const DeviceRows in(DType::bf16, 4, 64, 1), narrow(DType::bf16, 4, 24, 2), exact(DType::f32, 4, 32, 3);
+    CHECK(!device::Gemms::takes_swiglu(in, GemmKind::group, narrow));
+    CHECK(!device::Gemms::takes_swiglu(DeviceRows(DType::f32, 4, 64, 1), GemmKind::group, exact));
+    const device::ExpertShare share{in.rows().data, {0, 4}};
+    CHECK_THROWS_WITH(products.gemms.list(device::Gemms::kFirstList, in, {&share, 1}, GemmKind::group, narrow,
+                                          device::Then::swiglu),
+                      contains_text("interleaved"));
 }
 
 TEST_CASE("logits of bf16 rows have f32 accuracy") {
