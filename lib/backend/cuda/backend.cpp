@@ -150,7 +150,7 @@ PredictedMemory CudaBackend::predict(const Cases& cases) const {
     Scratch::take_fixed(cases, scratch);
     return {.weights = bytes_of_weights(tables.weights, tables.setup.dtype),
             .buffers = Rooms(cases, setup_.load_margin).bytes() + scratch.bytes() + keys + inputs,
-            .loading = 0};
+            .loading = bytes_while_loading(tables.weights, tables.setup.dtype)};
 }
 
 }  // namespace

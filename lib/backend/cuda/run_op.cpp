@@ -1,6 +1,7 @@
 #include "backend/cuda/run_op.hpp"
 
 #include "backend/op_args.hpp"
+#include "kernels/cuda/interleaved.hpp"
 
 #include <algorithm>
 #include <array>
@@ -202,22 +203,42 @@ struct OpRunner::Visitor {
     static kernels::GemmKind kind_of(const plan::ExpertGemm& op) {
         return op.kind == plan::GemmKind::dense ? kernels::GemmKind::dense : kernels::GemmKind::group;
     }
-    std::optional<device::Gemms::Listed> list(const plan::ExpertGemm& op) const {
+    // A product that is followed by SwiGLU writes its output; then nothing is left of that op.
+    void list(const plan::ExpertGemm& op) const {
+        device::Gemms& gemms = scratch().gemms();
         const auto which =
             op.which == plan::ExpertWeight::gate_up ? device::Gemms::kFirstList : device::Gemms::kSecondList;
-        return scratch().gemms().list(which, rows(op.in), experts_of(op), kind_of(op), rows(op.out));
+        const std::size_t place = at(current.id - self.announced_.begin);
+        const plan::Swiglu* const swiglu = plan::activation_of(self.plan_, current);
+        if (swiglu != nullptr && place + 1 < self.listed_.size()) {
+            const Rows out = rows(swiglu->out.buffer);
+            if (device::Gemms::takes_swiglu(rows(op.in), kind_of(op), out)) {
+                self.listed_[place] =
+                    gemms.list(which, rows(op.in), experts_of(op), kind_of(op), out, device::Then::swiglu);
+                self.listed_[place + 1] = device::Gemms::Listed{};
+                return;
+            }
+        }
+        self.listed_[place] = gemms.list(which, rows(op.in), experts_of(op), kind_of(op), rows(op.out));
     }
     void operator()(const plan::ExpertGemm& op) const {
         if (self.listed_.empty()) self.send_lists(lane);
-        const auto& listed = self.listed_.at(at(current.id - self.announced_.begin));
-        if (!listed) {
-            scratch().gemms().expert_gemm(lane.stream, rows(op.in), experts_of(op), kind_of(op), rows(op.out),
-                                          num_sms());
+        if (const auto& listed = self.listed_.at(at(current.id - self.announced_.begin))) {
+            scratch().gemms().run(lane.stream, *listed, num_sms());
             return;
         }
-        scratch().gemms().run(lane.stream, *listed, num_sms());
+        scratch().gemms().expert_gemm(lane.stream, rows(op.in), experts_of(op), kind_of(op), rows(op.out),
+                                      num_sms());
     }
-    void operator()(const plan::Swiglu& op) const { device::swiglu(lane.stream, rows(op.in), rows(op.out)); }
+    void operator()(const plan::Swiglu& op) const {
+        if (!self.listed_.empty() && self.listed_.at(at(current.id - self.announced_.begin))) return;
+        const Rows in = rows(op.in), out = rows(op.out);
+        const bool of_experts = op.in.buffer == self.tables_.buffers.expert_up;
+        const auto run = of_experts && device::is_interleaved(in.dtype, in.num_cols)
+                             ? device::swiglu_interleaved
+                             : device::swiglu;
+        run(lane.stream, in, out);
+    }
     void operator()(const plan::LocalReduce& op) const {
         device::Apart stay = apart(op.stay);
         stay.rows.begin -= op.out.rows.begin;
@@ -271,16 +292,14 @@ void OpRunner::prepare(const plan::Op& op, const LanePlace& lane) {
 
 void OpRunner::send_lists(const LanePlace& lane) {
     device::Gemms& gemms = scratch_.gemms();
+    listed_.assign(at(announced_.size()), std::nullopt);
     std::byte* const host = scratch_.lists().take(gemms.lists_bytes());
-    if (host == nullptr) {  // products write their lists themselves
-        listed_.assign(at(announced_.size()), std::nullopt);
-        return;
-    }
+    if (host == nullptr) return;  // products write their lists themselves
     gemms.begin_lists(host);
     for (std::int64_t i = announced_.begin; i < announced_.end; ++i) {
         const plan::Op& op = plan_.ops[at(i)];
-        const auto* const product = std::get_if<plan::ExpertGemm>(&op.args);
-        listed_.push_back(product == nullptr ? std::nullopt : Visitor{*this, op, lane}.list(*product));
+        if (const auto* const product = std::get_if<plan::ExpertGemm>(&op.args))
+            Visitor{*this, op, lane}.list(*product);
     }
     gemms.send_lists(lane.stream);
 }

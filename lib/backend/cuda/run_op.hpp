@@ -58,7 +58,7 @@ class OpRunner {
     std::vector<kernels::device::ExpertShare> experts_;
     std::vector<std::int64_t> bounds_;
     std::vector<Rows> parts_;
-    // Of the announced ops: grouped products, whose lists are sent before the first of them.
+    // Of the announced ops: what of products runs from lists, which are sent before the first of them.
     Range announced_;
     std::vector<std::optional<kernels::device::Gemms::Listed>> listed_;  // of each; empty: not sent yet
     Range sent_numbers_;  // the chunks' bounds, which both maps of a layer read, on one lane
