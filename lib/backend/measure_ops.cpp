@@ -57,9 +57,9 @@ std::vector<cost::ExpertGemmTimes> measured_experts(const CalibrationSetup& setu
                 continue;
             }
             const std::int64_t most = sizes[i] == 1 ? w.most : most_rows(sizes[i]);
-            measured.push_back({kind, sizes[i], measured_at(setup, w, grain, most, [&](std::int64_t rows) {
-                                    return seconds(kind, sizes[i], rows);
-                                })});
+            const auto by_rows = measured_at(
+                setup, w, grain, most, [&](std::int64_t rows) { return seconds(kind, sizes[i], rows); });
+            measured.push_back({kind, sizes[i], by_rows, bench.with_swiglu(w, kind)});
         }
     return measured;
 }

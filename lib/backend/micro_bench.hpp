@@ -88,6 +88,8 @@ class MicroBench {
     virtual SecondsAt linear(const cost::Wanted& wanted) = 0;  // of rows
     /// Whether GroupGemm and DenseGemm are different calls for these.
     virtual bool kinds_differ(const cost::Wanted& wanted) const = 0;
+    /// Whether passes run these by `kind` together with SwiGLU; then experts() does so too.
+    virtual bool with_swiglu(const cost::Wanted& wanted, plan::GemmKind kind) const = 0;
     /// For up to `most_experts` in a chunk, all their rows together up to `most_rows`.
     virtual ExpertSeconds experts(const cost::Wanted& wanted, std::int64_t most_experts,
                                   std::int64_t most_rows) = 0;

@@ -34,6 +34,7 @@ struct ExpertGemmTimes {
     plan::GemmKind kind = plan::GemmKind::group;
     std::int64_t num_experts = 1;
     TimeTable by_rows;
+    bool with_swiglu = false;  // of gate and up: the backend does the op `swiglu` behind it as part of it
 
     friend bool operator==(const ExpertGemmTimes&, const ExpertGemmTimes&) = default;
 };

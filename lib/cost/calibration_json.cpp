@@ -38,6 +38,7 @@ Json json_of(const GemmTimes& gemm) {
     }
     for (const ExpertGemmTimes& times : gemm.experts) {
         Json entry{{"kind", name_of_kind(times.kind)}, {"num_experts", times.num_experts}};
+        if (times.with_swiglu) entry["with_swiglu"] = true;
         put_table(entry, "rows", times.by_rows);
         made["experts"].push_back(std::move(entry));
     }
@@ -157,6 +158,7 @@ class Reader {
                         fmt::format("{}: {}/{} is missing", where_, pointer_, pointer_part(key)));
         return *found;
     }
+    bool has(const std::string& key) const { return value_.contains(key); }
     std::string text(const std::string& key) {
         const auto& found = get(key);
         if (!found.is_string()) refuse(key, "a text");
@@ -245,7 +247,8 @@ GemmTimes read_gemm(Reader& reader) {
         const std::string kind = entry.text("kind");
         if (kind != "group" && kind != "dense") entry.refuse("kind", "\"group\" or \"dense\"");
         gemm.experts.push_back({kind == "dense" ? plan::GemmKind::dense : plan::GemmKind::group,
-                                entry.count("num_experts"), entry.table("rows")});
+                                entry.count("num_experts"), entry.table("rows"),
+                                entry.has("with_swiglu") && entry.boolean("with_swiglu")});
         const auto& all = gemm.experts;
         if (all.size() > 1 && all[all.size() - 2].kind == all.back().kind &&
             all[all.size() - 2].num_experts >= all.back().num_experts)

@@ -42,6 +42,8 @@ Chooser::Chooser(const OpTimes& times, const ExpertLayer& layer)
       gather_(times_.memory_table("pack_rows", false)),
       swiglu_(times_.memory_table("swiglu", false)),
       reduce_(times_.memory_table("local_reduce", false)),
+      swiglu_in_group_(times.with_swiglu(plan::GemmKind::group, 2 * layer.width, layer.hidden)),
+      swiglu_in_dense_(times.with_swiglu(plan::GemmKind::dense, 2 * layer.width, layer.hidden)),
       row_bytes_(number(layer.hidden * bytes_of(layer.dtype))) {
     work_.num_parts = layer.block.num_parts;
     work_.slowdown = times.calibration().exchange_slowdown;
@@ -138,15 +140,22 @@ void Chooser::divide(std::int64_t num_chunks, bool by_rows, std::vector<std::int
     by_rows ? divide_by_rows(num_chunks, bounds) : routing::divide_evenly(layer_.block, num_chunks, bounds);
 }
 
+// With SwiGLU of so many rows between the two, where their times lack it.
+SecondsByKind Chooser::mlp_seconds(SecondsByKind gemms, double rows) const {
+    const double act_bytes = number(3 * layer_.width * bytes_of(layer_.dtype));
+    const double swiglu = seconds_of(swiglu_, rows * act_bytes);
+    if (!swiglu_in_group_) gemms.group += swiglu;
+    if (!swiglu_in_dense_) gemms.dense += swiglu;
+    return gemms;
+}
+
 double Chooser::compute_seconds(Range experts, const Load& load) const {
     if (load.rows == 0) return 0;
     const double rows = number(load.rows), sums = number(load.home);
-    const double act_bytes = number(3 * layer_.width * bytes_of(layer_.dtype));
-    const SecondsByKind gemms = gemms_.seconds(experts);
-    double gemm = std::min(gemms.group, gemms.dense);
-    if (layer_.gemm) gemm = *layer_.gemm == plan::GemmKind::group ? gemms.group : gemms.dense;
-    return gemm + seconds_of(gather_, 2 * rows * row_bytes_) + seconds_of(swiglu_, rows * act_bytes) +
-           seconds_of(reduce_, (rows + sums) * row_bytes_);
+    const SecondsByKind mlps = mlp_seconds(gemms_.seconds(experts), rows);
+    double mlp = std::min(mlps.group, mlps.dense);
+    if (layer_.gemm) mlp = *layer_.gemm == plan::GemmKind::group ? mlps.group : mlps.dense;
+    return mlp + seconds_of(gather_, 2 * rows * row_bytes_) + seconds_of(reduce_, (rows + sums) * row_bytes_);
 }
 
 // Rows to and from other ranks, and rows that stay, of the rank with the most.
@@ -252,7 +261,8 @@ Prediction Chooser::predict(const routing::CountsView& counts, const std::vector
 }
 
 plan::GemmKind Chooser::kind_of(std::span<const std::int64_t> offsets) const {
-    const SecondsByKind seconds = gemms_.seconds(offsets);
+    const SecondsByKind seconds =
+        mlp_seconds(gemms_.seconds(offsets), number(offsets.back() - offsets.front()));
     return seconds.dense < seconds.group ? plan::GemmKind::dense : plan::GemmKind::group;
 }
 

@@ -79,6 +79,7 @@ class Chooser {
     void price_around_chunks(double most_tokens);
     void divide_by_rows(std::int64_t num_chunks, std::vector<std::int64_t>& bounds) const;
     void divide(std::int64_t num_chunks, bool by_rows, std::vector<std::int64_t>& bounds) const;
+    SecondsByKind mlp_seconds(SecondsByKind gemms, double rows) const;
     double compute_seconds(Range experts, const Load& load) const;
     ExchangeWork exchange(double most_received, double most_sent, double most_own) const;
     void price(const std::vector<std::int64_t>& bounds);
@@ -91,6 +92,7 @@ class Chooser {
     ExpertTimes gemms_;                                    // under the load of the block
     MessageTimes messages_;                                // of an exchange of the block
     const TimeTable *pack_, *gather_, *swiglu_, *reduce_;  // of every chunk; nullptr: not measured
+    bool swiglu_in_group_, swiglu_in_dense_;               // its time is part of the products'
     Pipeline pipeline_;
     double row_bytes_ = 0;
 

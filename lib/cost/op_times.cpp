@@ -153,16 +153,28 @@ double OpTimes::linear_seconds(std::int64_t rows, std::int64_t n, std::int64_t k
     return gemm->by_rows.at(as_double(rows)) * (work / as_double(gemm->n * gemm->k));
 }
 
-double OpTimes::expert_seconds(plan::GemmKind kind, std::int64_t n, std::int64_t k, std::int64_t num_experts,
-                               double rows) const {
+// Null where no product of experts was measured.
+const GemmTimes* OpTimes::expert_gemm(std::int64_t n, std::int64_t k) const {
     const double work = as_double(n * k);
     const GemmTimes* gemm = nearest(times().gemms, work, [&](const GemmTimes& g) {
         if (g.experts.empty()) return work * 1e300;
         return g.n == n && g.k == k ? work : as_double(g.n * g.k) * (1 + 1e-9);  // the very shape first
     });
-    if (gemm == nullptr || gemm->experts.empty())
-        return linear_seconds(static_cast<std::int64_t>(rows), n, k);
-    const double scale = work / as_double(gemm->n * gemm->k);
+    return gemm == nullptr || gemm->experts.empty() ? nullptr : gemm;
+}
+
+bool OpTimes::with_swiglu(plan::GemmKind kind, std::int64_t n, std::int64_t k) const {
+    const GemmTimes* gemm = expert_gemm(n, k);
+    return gemm != nullptr && std::ranges::any_of(gemm->experts, [&](const ExpertGemmTimes& entry) {
+               return entry.kind == kind && entry.with_swiglu;
+           });
+}
+
+double OpTimes::expert_seconds(plan::GemmKind kind, std::int64_t n, std::int64_t k, std::int64_t num_experts,
+                               double rows) const {
+    const GemmTimes* gemm = expert_gemm(n, k);
+    if (gemm == nullptr) return linear_seconds(static_cast<std::int64_t>(rows), n, k);
+    const double scale = as_double(n * k) / as_double(gemm->n * gemm->k);
     // Between the measured numbers of experts by a straight line.
     const ExpertGemmTimes *below = nullptr, *above = nullptr;
     for (const ExpertGemmTimes& entry : gemm->experts) {
@@ -306,7 +318,13 @@ struct SecondsOf {
     double operator()(const plan::MapRows&) const { return memory_bound(); }
     double operator()(const plan::MapHome&) const { return memory_bound(); }
     double operator()(const plan::PackRows&) const { return memory_bound(); }
-    double operator()(const plan::Swiglu&) const { return memory_bound(); }
+    // Nothing where the times of the product before it hold it.
+    double operator()(const plan::Swiglu&) const {
+        const plan::Op* before = op.id > 0 ? &plan.ops[at(op.id - 1)] : nullptr;
+        if (before == nullptr || plan::activation_of(plan, *before) == nullptr) return memory_bound();
+        const auto& product = std::get<plan::ExpertGemm>(before->args);
+        return times.with_swiglu(product.kind, cols(product.out), cols(product.in)) ? 0 : memory_bound();
+    }
     double operator()(const plan::LocalReduce&) const { return memory_bound(); }
     double operator()(const plan::UnpackSum&) const { return memory_bound(); }
     double operator()(const plan::ReduceScatter&) const { return memory_bound(); }

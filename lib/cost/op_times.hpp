@@ -61,6 +61,9 @@ class OpTimes {
     double expert_seconds(plan::GemmKind kind, std::int64_t n, std::int64_t k, std::int64_t num_experts,
                           double rows) const;
 
+    /// Whether these times hold the op `swiglu` behind the product (of gate and up).
+    bool with_swiglu(plan::GemmKind kind, std::int64_t n, std::int64_t k) const;
+
     /// Memory-bound op of that name (plan::kOpNames) moving so many bytes; 0 for one that was not measured.
     double memory_seconds(std::string_view op, bool on_exchange_lane, double bytes) const;
 
@@ -80,6 +83,7 @@ class OpTimes {
 
   private:
     const DTypeTimes& times() const { return calibration_.dtypes[dtype_idx_]; }
+    const GemmTimes* expert_gemm(std::int64_t n, std::int64_t k) const;
 
     Calibration calibration_;
     std::string where_;

@@ -75,7 +75,7 @@ void want(const plan::RankPlan& plan, DType dtype, bool everything, std::vector<
             const std::int64_t num_experts = buffer(gemm->weight).rows / n;
             const std::int64_t rows = plan.numbers[at(gemm->offsets.end - 1)];
             want({Asked::experts, dtype, n, buffer(gemm->in).cols, std::max(most_rows, rows / num_experts),
-                  num_experts},
+                  num_experts, gemm->which == plan::ExpertWeight::gate_up},
                  list);
         } else if (const auto* gate = std::get_if<plan::Gate>(&op.args)) {
             want({Asked::gate, dtype, buffer(gate->weight).rows, buffer(gate->in.buffer).cols,

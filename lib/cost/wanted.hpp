@@ -26,6 +26,7 @@ struct Wanted {
     std::int64_t k = 0;
     std::int64_t most = 0;         // rows, tokens of a sequence, or bytes
     std::int64_t num_experts = 0;  // experts: of a rank
+    bool gate_up = false;          // experts: gate and up, behind which stands SwiGLU
 
     bool same_table(const Wanted& other) const {
         return what == other.what && dtype == other.dtype && n == other.n &&

@@ -21,6 +21,9 @@ class KnownTimes : public backend::MicroBench {
         return [](std::int64_t rows) { return 1e-6 + 1e-6 * static_cast<double>(rows); };
     }
     bool kinds_differ(const cost::Wanted& /*wanted*/) const override { return different; }
+    bool with_swiglu(const cost::Wanted& wanted, GemmKind kind) const override {
+        return wanted.gate_up && kind == GemmKind::group;
+    }
     backend::ExpertSeconds experts(const cost::Wanted& /*wanted*/, std::int64_t most_experts,
                                    std::int64_t most_rows) override {
         return [=](GemmKind kind, std::int64_t num_experts, std::int64_t rows) {
@@ -91,11 +94,18 @@ TEST_CASE("experts: groups that a rank has, all their rows within bounds, both k
     CHECK(experts[1].by_rows.sizes == std::vector<double>{1, 4, 16});
     CHECK(experts[3].kind == GemmKind::dense);
     CHECK(experts[3].by_rows.seconds[2] == Approx(2 * experts[1].by_rows.seconds[2]));
+    CHECK(!experts[1].with_swiglu);
     bench.different = false;
     const auto alike = measured(bench, wanted).gemms.at(0).experts;
     REQUIRE(alike.size() == 4);
     CHECK(alike[3].kind == GemmKind::dense);
     CHECK(alike[3].by_rows == alike[1].by_rows);
+    bench.different = true;
+    const auto gate_up =
+        measured(bench, {cost::Asked::experts, DType::bf16, 64, 32, 100, 10, true}).gemms.at(0).experts;
+    REQUIRE(gate_up.size() == 4);
+    CHECK(gate_up[1].with_swiglu);
+    CHECK(!gate_up[3].with_swiglu);
 }
 
 TEST_CASE("memory-bound ops by the bytes they move, index ops by those they go through") {

@@ -157,6 +157,29 @@ TEST_CASE("each chunk gets the kind that is faster for its rows: they meet at 10
     CHECK(chooser.kind_of(none) == GemmKind::group);
 }
 
+TEST_CASE("SwiGLU is counted for a kind unless its products hold it") {
+    Made made;
+    made.calibration.dtypes[0].compute_ops = {{"swiglu", line(0, 1e-6 / 48)}};  // 1 us a row
+    const auto predicted = [&](GemmKind kind) {
+        made.layer.gemm = kind;
+        return made.predict(1).overlapped_s;
+    };
+    const auto kind_of = [&](std::int64_t rows) {
+        const std::array<std::int64_t, 3> offsets{0, rows, 2 * rows};
+        return Chooser(OpTimes(made.calibration, eps::DType::f32, ""), made.layer).kind_of(offsets);
+    };
+    CHECK(predicted(GemmKind::group) == Approx(240 * 5e-6));
+    CHECK(kind_of(150) == GemmKind::dense);
+    const double dense = predicted(GemmKind::dense);
+    for (auto& gemm : made.calibration.dtypes[0].gemms)
+        for (ExpertGemmTimes& entry : gemm.experts)
+            entry.with_swiglu = gemm.n == 8 && entry.kind == GemmKind::group;
+    CHECK(predicted(GemmKind::group) == Approx(240 * 4e-6));
+    CHECK(predicted(GemmKind::dense) == dense);
+    CHECK(kind_of(150) == GemmKind::group);  // now they meet at 200
+    CHECK(kind_of(250) == GemmKind::dense);
+}
+
 TEST_CASE("a load on no expert, and one on a single expert") {
     Made made;
     made.layer.link = eps::Link{1e-9 / 1e-6, 0};

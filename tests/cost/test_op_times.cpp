@@ -95,6 +95,41 @@ TEST_CASE("ops of a plan: by their rows and their lane") {
     CHECK(seconds(5) == 0);
 }
 
+TEST_CASE("SwiGLU behind a product whose times hold it takes nothing more") {
+    using namespace eps::plan;
+    PlanBuilder builder;
+    const LaneId compute = builder.lane("compute", false);
+    const auto rows_of = [&](std::int64_t cols) {
+        return builder.buffer({.name = "b", .cols = cols, .rows = 0});
+    };
+    const BufferId in = rows_of(16), up = rows_of(8), act = rows_of(4);
+    const BufferId weight = builder.buffer({.name = "w", .kind = BufferKind::weight, .cols = 16, .rows = 8});
+    builder.begin_segment({});
+    for (const std::int64_t n : {0, 24, 64}) builder.number(n);
+    const auto product = [&](GemmKind kind) {
+        builder.add(compute, ExpertGemm{in, weight, up, {0, 2}, {0, 3}, kind, ExpertWeight::gate_up}, {});
+    };
+    for (const GemmKind kind : {GemmKind::group, GemmKind::dense}) {
+        product(kind);
+        builder.add(compute, Swiglu{{up, {0, 64}}, {act, {0, 64}}}, {});
+    }
+    product(GemmKind::group);
+    builder.add(compute, Swiglu{{up, {0, 24}}, {act, {0, 24}}}, {});  // of a part of it
+
+    Calibration calibration = made_up();
+    const auto seconds = [&](std::size_t op) {
+        return OpTimes(calibration, eps::DType::f32, "").seconds(builder.plan().ops[op], builder.plan());
+    };
+    const double alone = 1e-6 + 64 * 12 * 4 * 1e-9;
+    CHECK(seconds(1) == approx(alone));
+    for (ExpertGemmTimes& entry : calibration.dtypes[0].gemms[0].experts)
+        entry.with_swiglu = entry.kind == GemmKind::group;
+    CHECK(seconds(0) == approx(64 * 2e-6));
+    CHECK(seconds(1) == 0);
+    CHECK(seconds(3) == approx(alone));
+    CHECK(seconds(5) == approx(1e-6 + 24 * 12 * 4 * 1e-9));
+}
+
 TEST_CASE("a dtype without times is refused") {
     CHECK_THROWS_AS(OpTimes(made_up(), eps::DType::bf16, "c.json"), eps::Error);
     Calibration without_gemms = made_up();

@@ -122,6 +122,7 @@ class CpuMicroBench : public MicroBench {
     }
     // With one thread both are one expert after another, all in the same way.
     bool kinds_differ(const cost::Wanted& /*w*/) const override { return threads_ > 1; }
+    bool with_swiglu(const cost::Wanted& /*w*/, plan::GemmKind /*kind*/) const override { return false; }
 
     SecondsAt linear(const cost::Wanted& w) override {
         const auto weights = std::make_shared<WeightsInTurn>(setup_, w, 1);

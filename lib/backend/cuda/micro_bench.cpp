@@ -4,6 +4,7 @@
 #include "backend/op_args.hpp"
 #include "kernels/cuda/attention.hpp"
 #include "kernels/cuda/gemms.hpp"
+#include "kernels/cuda/interleaved.hpp"
 #include "kernels/cuda/maps.hpp"
 
 #include <algorithm>
@@ -279,6 +280,11 @@ class CudaMicroBench : public MicroBench {
         return w.dtype == DType::bf16 && w.k % 8 == 0 && w.n % 8 == 0;
     }
 
+    bool with_swiglu(const cost::Wanted& w, plan::GemmKind kind) const override {
+        return kind == plan::GemmKind::group && w.gate_up && kinds_differ(w) &&
+               device::is_interleaved(w.dtype, w.n);
+    }
+
     SecondsAt linear(const cost::Wanted& w) override {
         const auto weights = std::make_shared<WeightsInTurn>(setup_, w, 1);
         const auto in = std::make_shared<DeviceMatrix>(w.dtype, w.most, w.k);
@@ -297,8 +303,11 @@ class CudaMicroBench : public MicroBench {
         const auto in = std::make_shared<DeviceMatrix>(w.dtype, most_rows, w.k);
         const auto out = std::make_shared<DeviceMatrix>(w.dtype, most_rows, w.n);
         const auto products = std::make_shared<Products>(std::max(most_experts, weights->size()));
-        return [this, weights, in, out, products](plan::GemmKind kind, std::int64_t num_experts,
-                                                  std::int64_t rows) {
+        return [this, w, weights, in, out, products](plan::GemmKind kind, std::int64_t num_experts,
+                                                     std::int64_t rows) {
+            Rows to = out->rows;  // half as wide behind SwiGLU
+            const auto then = with_swiglu(w, kind) ? device::Then::swiglu : device::Then::nothing;
+            if (then == device::Then::swiglu) to.num_cols = to.stride = w.n / 2;
             const auto run_as =
                 kind == plan::GemmKind::dense ? kernels::GemmKind::dense : kernels::GemmKind::group;
             device::Gemms& gemms = products->gemms;
@@ -314,7 +323,7 @@ class CudaMicroBench : public MicroBench {
             for (std::int64_t i = 0; i < num_lists; ++i) {
                 take_next();
                 const auto product =
-                    gemms.list(device::Gemms::kFirstList, in->rows, experts, run_as, out->rows);
+                    gemms.list(device::Gemms::kFirstList, in->rows, experts, run_as, to, then);
                 if (!product) break;
                 listed.push_back(*product);
             }
