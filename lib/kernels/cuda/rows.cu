@@ -4,6 +4,8 @@
 #include "kernels/cuda/swiglu.cuh"
 #include "kernels/cuda/vector.cuh"
 
+#include <algorithm>
+
 namespace eps::kernels::device {
 namespace {
 
@@ -50,27 +52,40 @@ __global__ void bias_kernel(const T* bias, std::int64_t width, View<T> x) {
     }
 }
 
-// `V` elements of a head at once: V / 2 pairs.
+constexpr int kRopeThreads = 512;
+
+// `V` elements of a head: V / 2 pairs.
 template <typename T, int V>
-__global__ void rope_kernel(View<T> x, const std::int32_t* positions, const float* cos_sin, int rope_dim,
-                            int num_heads, std::int64_t head_stride, std::int64_t offset) {
-    const std::int64_t row = blockIdx.x;
-    const float* angles = cos_sin + std::int64_t{positions[row]} * rope_dim;
-    const int per_head = rope_dim / V;
-    for (int i = static_cast<int>(threadIdx.x); i < num_heads * per_head; i += static_cast<int>(blockDim.x)) {
-        const int first = i % per_head * V;
-        T* at = x.row(row) + i / per_head * head_stride + offset + first;
-        Floats<V> values = load<T, V>(at);
-        const Floats<V> turn = load<float, V>(angles + first);
+__device__ void turn(const Vector<T, V>& raw, const Floats<V>& cos_sin, T* to) {
+    Floats<V> values;
 #pragma unroll
-        for (int p = 0; p < V; p += 2) {
-            const float a = values.values[p], b = values.values[p + 1];
-            const float cosine = turn.values[p], sine = turn.values[p + 1];
-            // Products first, as the twin has them: no fused multiply-add.
-            values.values[p] = __fsub_rn(__fmul_rn(a, cosine), __fmul_rn(b, sine));
-            values.values[p + 1] = __fadd_rn(__fmul_rn(a, sine), __fmul_rn(b, cosine));
-        }
-        store<T, V>(at, values);
+    for (int p = 0; p < V; p += 2) {
+        const float a = to_float(raw.values[p]), b = to_float(raw.values[p + 1]);
+        const float cosine = cos_sin.values[p], sine = cos_sin.values[p + 1];
+        // Products first, as the twin has them: no fused multiply-add.
+        values.values[p] = __fsub_rn(__fmul_rn(a, cosine), __fmul_rn(b, sine));
+        values.values[p + 1] = __fadd_rn(__fmul_rn(a, sine), __fmul_rn(b, cosine));
+    }
+    store<T, V>(to, values);
+}
+
+// Threads (V elements of a head, head). A thread's angles serve all its heads, of which it reads two before
+// it writes.
+template <typename T, int V>
+__global__ void rope_kernel(View<T> x, const std::int32_t* positions, const float* cos_sin, int num_heads,
+                            std::int64_t head_stride, std::int64_t offset) {
+    const int first = V * static_cast<int>(threadIdx.x), rope_dim = V * static_cast<int>(blockDim.x);
+    const int step = static_cast<int>(blockDim.y);
+    const Floats<V> angles = load<float, V>(cos_sin + std::int64_t{positions[blockIdx.x]} * rope_dim + first);
+    T* const row = x.row(blockIdx.x) + offset + first;
+    for (int head = static_cast<int>(threadIdx.y); head < num_heads; head += 2 * step) {
+        T* const one = row + head * head_stride;
+        T* const other = head + step < num_heads ? one + step * head_stride : nullptr;
+        const auto raw = *reinterpret_cast<const Vector<T, V>*>(one);
+        Vector<T, V> other_raw;
+        if (other != nullptr) other_raw = *reinterpret_cast<const Vector<T, V>*>(other);
+        turn<T, V>(raw, angles, one);
+        if (other != nullptr) turn<T, V>(other_raw, angles, other);
     }
 }
 
@@ -164,9 +179,11 @@ void rope(Stream stream, Rows x, const std::int32_t* positions, const float* cos
     // Heads begin and end between vectors, or pairs go one by one.
     const bool wide = in_vectors(x.columns(offset, rope_dim)) && head_stride % vector == 0;
     const auto launch = [&]<typename T, int V>() {
-        rope_kernel<T, V><<<grid_of(x.num_rows), threads_for_row(num_heads * rope_dim, V), 0, stream>>>(
-            view<T>(x), positions, cos_sin, static_cast<int>(rope_dim), static_cast<int>(num_heads),
-            head_stride, offset);
+        const auto vectors = static_cast<unsigned>(rope_dim / V);
+        const unsigned most = std::max(1U, kRopeThreads / vectors);
+        const dim3 block(vectors, static_cast<unsigned>(std::min<std::int64_t>((num_heads + 1) / 2, most)));
+        rope_kernel<T, V><<<grid_of(x.num_rows), block, 0, stream>>>(
+            view<T>(x), positions, cos_sin, static_cast<int>(num_heads), head_stride, offset);
     };
     with_vectors(
         [&]<typename T, int V>() {
