@@ -52,11 +52,17 @@ Device use_device(const BackendSetup& setup) {
         throw Error(
             Exit::resource,
             fmt::format("host {} has no GPU that CUDA can use{}; use the backend \"cpu\"", setup.host, why));
-    if (setup.num_local_ranks > count && !setup.share_devices)
-        throw Error(Exit::resource,
-                    fmt::format("{} ranks were started on host {}, which has {} GPUs; start one "
-                                "rank for each GPU",
-                                setup.num_local_ranks, setup.host, count));
+    if (setup.num_local_ranks > count && !setup.share_devices) {
+        const char* const visible = std::getenv("CUDA_VISIBLE_DEVICES");
+        throw Error(
+            Exit::resource,
+            fmt::format("{} ranks were started on host {}, which has {} GPUs; start one rank for each GPU{}",
+                        setup.num_local_ranks, setup.host, count,
+                        visible == nullptr ? ""
+                                           : fmt::format(", and let every rank see all of them "
+                                                         "(CUDA_VISIBLE_DEVICES is \"{}\")",
+                                                         visible)));
+    }
     const int number = static_cast<int>(setup.local_rank % count);
     check(cudaSetDevice(number), fmt::format("using GPU {}", number));
     check(cudaFree(nullptr), fmt::format("starting CUDA on GPU {}", number));
