@@ -86,7 +86,7 @@ TEST_CASE("attention on the device: no rows, no heads") {
     SUCCEED("no launch failed");
 }
 
-TEST_CASE("fused attention is the plain kernel's at real sizes and lengths") {
+TEST_CASE("fused attention is the plain kernel's at real sizes and lengths", "[long]") {
     const AttentionArgs args{
         .num_heads = 128, .nope_dim = 128, .rope_dim = 64, .v_dim = 128, .scale = 0.1147};
     for (const auto& starts : {std::vector<std::int64_t>{0, 1024, 2048}, {0, 1, 1025, 1800, 3900}}) {

@@ -71,7 +71,7 @@ std::vector<float> plain_product(const Rows& in, const Rows& weight) {
 
 }  // namespace
 
-TEST_CASE("linear on the device is its twin's") {
+TEST_CASE("linear on the device is its twin's", "[products]") {
     Products products;
     struct Shape {
         std::int64_t m, n, k;
@@ -111,7 +111,7 @@ TEST_CASE("linear on the device takes no rows and no columns") {
     CHECK_THROWS_WITH(products.gemms.linear(nullptr, rows, weight, nullptr, in), contains_text("in [m, k]"));
 }
 
-TEST_CASE("expert_gemm on the device is its twin's") {
+TEST_CASE("expert_gemm on the device is its twin's", "[products]") {
     Products products;
     struct Size {
         std::int64_t n, k;
@@ -140,7 +140,7 @@ TEST_CASE("expert_gemm on the device is its twin's") {
                 }
 }
 
-TEST_CASE("expert_gemm on the device lists many experts, and says when there are too many") {
+TEST_CASE("expert_gemm on the device lists many experts, and says when there are too many", "[products]") {
     Products products;
     const Experts experts{std::vector<std::int64_t>(kMostExperts, 2), 16, 8};
     const Matrix in = Matrix::normal(DType::bf16, experts.num_rows(), 8, 1);
@@ -156,7 +156,8 @@ TEST_CASE("expert_gemm on the device lists many experts, and says when there are
                       contains_text("201 experts"));
 }
 
-TEST_CASE("products at real sizes: right, and the same bits in any company and on any number of SMs") {
+TEST_CASE("products at real sizes: right, and the same bits in any company and on any number of SMs",
+          "[products]") {
     Products products;
     struct Size {
         std::int64_t n, k;
@@ -205,7 +206,7 @@ TEST_CASE("products at real sizes: right, and the same bits in any company and o
     }
 }
 
-TEST_CASE("products whose lists travel together have the bits of single ones") {
+TEST_CASE("products whose lists travel together have the bits of single ones", "[products]") {
     using Gemms = device::Gemms;
     Products products;
     const Experts experts{{70, 0, 1, 300, 0, 128}, 640, 1536};
@@ -237,7 +238,7 @@ TEST_CASE("products whose lists travel together have the bits of single ones") {
     }
 }
 
-TEST_CASE("all tiles of GroupGemm give the same bits") {
+TEST_CASE("all tiles of GroupGemm give the same bits", "[products]") {
     int num_sms = 0;
     must(cudaDeviceGetAttribute(&num_sms, cudaDevAttrMultiProcessorCount, 0));
     const DeviceBytes lists(device::group_problems_bytes(8));
@@ -262,7 +263,8 @@ TEST_CASE("all tiles of GroupGemm give the same bits") {
     }
 }
 
-TEST_CASE("a product with SwiGLU has the bits of one without and swiglu, and writes no other rows") {
+TEST_CASE("a product with SwiGLU has the bits of one without and swiglu, and writes no other rows",
+          "[products]") {
     Products products;
     int num_sms = 0;
     must(cudaDeviceGetAttribute(&num_sms, cudaDevAttrMultiProcessorCount, 0));

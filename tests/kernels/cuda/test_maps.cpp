@@ -173,7 +173,7 @@ void check_block(const row_map_tests::Block& block) {
 
 }  // namespace
 
-TEST_CASE("maps on the device: random blocks") {
+TEST_CASE("maps on the device: random blocks", "[long]") {
     for (std::uint64_t number = 0; number < 150; ++number) {
         INFO("block " << number);
         check_block(random_block(number));
