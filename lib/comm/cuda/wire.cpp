@@ -140,13 +140,15 @@ DeviceWire::~DeviceWire() {
 void DeviceWire::use(const std::optional<Link>& link) {
     if (link == link_) return;
     link_ = link;
+    set_ns_ = 0;
     check(cudaMemsetAsync(state_, 0, sizeof(WireState), stream_), "cudaMemsetAsync");
     check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
     set_clock();
 }
 
 void DeviceWire::set_clock() {
-    if (!link_) return;
+    constexpr std::int64_t kApartNs = 50'000'000;
+    if (!link_ || steady_now_ns() - set_ns_ < kApartNs) return;
     constexpr int kQuestions = 32;
     *clock_ = {};
     tell_time(stream_, kQuestions, &clock_->asked, &clock_->time_ns, &clock_->answered);
@@ -165,6 +167,7 @@ void DeviceWire::set_clock() {
                           cudaMemcpyHostToDevice, stream_),
           "cudaMemcpyAsync");
     check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
+    set_ns_ = steady_now_ns();
 }
 
 std::unique_ptr<DeviceExchange> over_wire(std::unique_ptr<DeviceExchange> inner, DeviceWire& wire,

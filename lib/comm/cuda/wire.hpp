@@ -28,8 +28,9 @@ class DeviceWire {
     void use(const std::optional<Link>& link);
     const std::optional<Link>& link() const { return link_; }
 
-    /// Sets the device's clock by the host's, to about a microsecond; clocks drift apart by some 10 us in a
-    /// second. Before every pass, outside of what is timed. Takes no time without a link.
+    /// Sets the device's clock by the host's, to about a microsecond, if that was 50 ms ago: clocks drift
+    /// apart by some 10 us in a second, and setting them takes a rest of the GPU. Before every pass, outside
+    /// of what is timed. Takes no time without a link.
     void set_clock();
 
     WireState* state() const { return state_; }
@@ -37,6 +38,7 @@ class DeviceWire {
   private:
     struct Clock;
     std::optional<Link> link_;
+    std::int64_t set_ns_ = 0;     // when the clock was set; 0: not since the link is in use
     WireState* state_ = nullptr;  // on the device
     Clock* clock_ = nullptr;      // read and written by host and device
     CUstream_st* stream_ = nullptr;
