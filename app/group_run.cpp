@@ -64,17 +64,18 @@ class GroupRun {
             const bool timed = pass == measure::Pass::timed;
             launch_.board->set_case(live.config.name);
             show(live, timed ? "measuring" : "warm-up", std::ssize(samples), asked.max_repetitions);
+            if (!timed) launch_.backend->meter().look();  // beside a pass that does not count
             const double elapsed = timed_pass(live, false);
             if (timed) samples.push_back(elapsed);
-            if (meter() != nullptr && timed) meter()->look();
             if (timed && rule.enough(samples)) check_hash(live);
             return elapsed;
         });
         for (std::size_t i = 0; i < group_.size(); ++i) {
             add_measurement(rule, seconds[i], group_[i]->result);
         }
-        if (comm::max_over_ranks(*launch_.world, static_cast<std::int64_t>(meter() != nullptr)) == 0) return;
-        const backend::MeterReading of_group = meter() != nullptr ? meter()->take() : backend::MeterReading{};
+        backend::Meter& meter = launch_.backend->meter();
+        if (comm::max_over_ranks(*launch_.world, static_cast<std::int64_t>(meter.measures())) == 0) return;
+        const backend::MeterReading of_group = meter.take();
         for (std::size_t i = 0; i < group_.size(); ++i) {
             if (seconds[i].empty()) continue;
             backend::MeterReading mine = measure_energy(*group_[i], rule, seconds[i].back());
@@ -120,8 +121,6 @@ class GroupRun {
     }
 
   private:
-    backend::Meter* meter() const { return launch_.backend->meter(); }
-
     // Passes one after the other for so long that the counters of the devices tell; none where the caps of
     // timed passes are shorter.
     backend::MeterReading measure_energy(LiveCase& live, const measure::StoppingRule& rule, double pass_s) {
@@ -133,12 +132,13 @@ class GroupRun {
         show(live, "energy");
         const auto num_passes = static_cast<std::int64_t>(
             std::max(kLeastPasses, std::ceil(std::min(allowed_s, kMost_s) / pass_s)));
-        if (meter() != nullptr) meter()->take();
+        backend::Meter& meter = launch_.backend->meter();
+        meter.take();
         for (std::int64_t pass = 0; pass < num_passes; ++pass) {
             timed_pass(live, false);
-            if (meter() != nullptr) meter()->look();
+            meter.look();
         }
-        return meter() != nullptr ? meter()->take() : backend::MeterReading{};
+        return meter.take();
     }
 
     void bind(LiveCase& live) { executor_->bind(live.runner->plan(), live.runner->tables()); }

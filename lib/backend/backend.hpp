@@ -89,8 +89,8 @@ class Backend {
     /// How exchanges of this schedule travel, in the config's word; empty where there is no choice.
     virtual std::string transport(const schedule::Schedule& /*schedule*/) const { return ""; }
 
-    /// Of this rank's device; null where it has none.
-    virtual Meter* meter() { return nullptr; }
+    /// Of this rank's device.
+    virtual Meter& meter() { return no_meter_; }
 
     /// Whose memory it is ("host a"): ranks that give the same share it. And what is left of it.
     virtual std::string memory_name() const = 0;
@@ -105,6 +105,9 @@ class Backend {
     virtual cost::Calibration measure(const model::ModelSpec& spec, const cost::Measured& measured,
                                       const std::vector<cost::Wanted>& wanted,
                                       const cost::Calibration* known) = 0;
+
+  private:
+    Meter no_meter_;
 };
 
 /// A backend that was built: how to make it, and what --list-devices says of it (null: it has none).

@@ -11,16 +11,14 @@ class EnergyPerPass {
     /// `counter_mj` before the first pass.
     explicit EnergyPerPass(std::uint64_t counter_mj) : last_mj_(counter_mj) {}
 
-    void count_pass() { ++num_passes_; }
-
-    /// `counter_mj` after the passes counted so far.
-    void read(std::uint64_t counter_mj) {
+    /// `counter_mj` after so many passes.
+    void read(std::uint64_t counter_mj, std::int64_t num_passes) {
         if (counter_mj == last_mj_) return;
         last_mj_ = counter_mj;
-        last_pass_ = num_passes_;
+        last_pass_ = num_passes;
         if (first_pass_ > 0) return;
         first_mj_ = counter_mj;
-        first_pass_ = num_passes_;
+        first_pass_ = num_passes;
     }
 
     /// < 0: the counter has not moved twice.
@@ -32,7 +30,6 @@ class EnergyPerPass {
 
   private:
     std::uint64_t first_mj_ = 0, last_mj_;
-    std::int64_t num_passes_ = 0;
     std::int64_t first_pass_ = 0, last_pass_ = 0;  // after which it had moved, from 1
 };
 

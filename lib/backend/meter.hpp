@@ -29,14 +29,20 @@ inline std::vector<std::string> names_of_slowdowns(std::uint64_t slowdowns, bool
     return names;
 }
 
+/// This one measures nothing: of backends and machines that have none.
 class Meter {
   public:
+    Meter() = default;
     virtual ~Meter() = default;
-    /// After each pass. Looks at clock, power, energy and slowdowns, which may take milliseconds, but not
-    /// more often than ten times a second: pauses would let the device rest.
-    virtual void look() = 0;
+    Meter(const Meter&) = delete;
+    Meter& operator=(const Meter&) = delete;
+
+    virtual bool measures() const { return false; }
+    /// A pass has ended. Looks at clock, power, energy and slowdowns ten times a second, beside the passes
+    /// that follow: it takes milliseconds, in which the device would rest.
+    virtual void look() {}
     /// What was seen since the last take().
-    virtual MeterReading take() = 0;
+    virtual MeterReading take() { return {}; }
 };
 
 }  // namespace eps::backend

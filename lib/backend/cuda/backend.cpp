@@ -54,7 +54,7 @@ class CudaBackend : public Backend {
     std::optional<std::string> device() const override { return device_.name; }
     std::vector<std::string> notes() const override;
     std::string transport(const schedule::Schedule& schedule) const override;
-    Meter* meter() override { return meter_.get(); }
+    Meter& meter() override { return *meter_; }
     std::string memory_name() const override {
         return fmt::format("GPU {} of host {}", device_.number, setup_.host);
     }

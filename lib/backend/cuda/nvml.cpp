@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <future>
 
 #include <dlfcn.h>
 
@@ -57,24 +58,20 @@ class NvmlMeter : public Meter {
     NvmlMeter(const Library& library, NvmlDevice device, std::int64_t number)
         : library_(library), device_(device), number_(number), energy_(counter_mj()) {}
 
+    bool measures() const override { return true; }
+
     void look() override {
-        energy_.count_pass();
+        ++num_passes_;
         const auto now = std::chrono::steady_clock::now();
         if (now - last_look_ < std::chrono::milliseconds(100)) return;
         last_look_ = now;
-        energy_.read(counter_mj());
-        unsigned clock = 0, power = 0;
-        unsigned long long reasons = 0;
-        if (library_.clock(device_, kClockOfMultiprocessors, &clock) != kOk ||
-            library_.power_mw(device_, &power) != kOk)
-            return;
-        if (library_.reasons(device_, &reasons) == kOk) seen_.slowdowns |= slowdowns_of(reasons);
-        seen_.mean_clock_mhz += clock;
-        seen_.mean_power_w += power * 1e-3;
-        ++num_looks_;
+        add_look();
+        looking_ =
+            std::async(std::launch::async, [this, passes = num_passes_] { return seen_after(passes); });
     }
 
     MeterReading take() override {
+        add_look();
         MeterReading taken = seen_;
         const double looks = std::max(num_looks_, 1.0);
         taken.mean_clock_mhz /= looks;
@@ -83,11 +80,40 @@ class NvmlMeter : public Meter {
         taken.device = number_;
         seen_ = {};
         num_looks_ = 0;
+        num_passes_ = 0;
         energy_ = EnergyPerPass(counter_mj());
         return taken;
     }
 
   private:
+    struct Look {
+        std::int64_t num_passes = 0;
+        std::uint64_t energy_mj = 0, slowdowns = 0;
+        unsigned clock_mhz = 0, power_mw = 0;
+        bool complete = false;
+    };
+
+    Look seen_after(std::int64_t num_passes) const {
+        Look look{.num_passes = num_passes, .energy_mj = counter_mj()};
+        unsigned long long reasons = 0;
+        look.complete = library_.clock(device_, kClockOfMultiprocessors, &look.clock_mhz) == kOk &&
+                        library_.power_mw(device_, &look.power_mw) == kOk;
+        if (library_.reasons(device_, &reasons) == kOk) look.slowdowns = slowdowns_of(reasons);
+        return look;
+    }
+
+    // The last look, once it has ended.
+    void add_look() {
+        if (!looking_.valid()) return;
+        const Look look = looking_.get();
+        energy_.read(look.energy_mj, look.num_passes);
+        seen_.slowdowns |= look.slowdowns;
+        if (!look.complete) return;
+        seen_.mean_clock_mhz += look.clock_mhz;
+        seen_.mean_power_w += look.power_mw * 1e-3;
+        ++num_looks_;
+    }
+
     // 0 where the device counts none.
     unsigned long long counter_mj() const {
         unsigned long long value = 0;
@@ -101,6 +127,8 @@ class NvmlMeter : public Meter {
     std::chrono::steady_clock::time_point last_look_;
     MeterReading seen_;
     double num_looks_ = 0;
+    std::int64_t num_passes_ = 0;  // since the last take()
+    std::future<Look> looking_;    // the last one; waits for it at the end
 };
 
 }  // namespace
@@ -108,7 +136,8 @@ class NvmlMeter : public Meter {
 std::unique_ptr<Meter> open_meter(const std::string& pci_address, std::int64_t device) {
     Library library;
     NvmlDevice handle = nullptr;
-    if (!library.open() || library.device_at(pci_address.c_str(), &handle) != kOk) return nullptr;
+    if (!library.open() || library.device_at(pci_address.c_str(), &handle) != kOk)
+        return std::make_unique<Meter>();
     return std::make_unique<NvmlMeter>(library, handle, device);
 }
 

@@ -8,8 +8,8 @@
 
 namespace eps::backend::cuda {
 
-/// The meter of the GPU at this PCI address ("00000000:1B:00.0"). Null where the library or the GPU is not
-/// there.
+/// The meter of the GPU at this PCI address ("00000000:1B:00.0"), or one that measures nothing where the
+/// library or the GPU is not there.
 std::unique_ptr<Meter> open_meter(const std::string& pci_address, std::int64_t device);
 
 }  // namespace eps::backend::cuda
