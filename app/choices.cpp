@@ -1,4 +1,4 @@
-// What "auto" came to, layer by layer, and predicted times beside measured ones.
+// What "auto" came to, in all and layer by layer, and predicted times beside measured ones.
 #include "app/results.hpp"
 #include "comm/collectives.hpp"
 #include "cost/choose.hpp"
@@ -6,6 +6,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
+
+#include <fmt/format.h>
 
 namespace eps {
 
@@ -64,7 +67,51 @@ double measured_seconds(const std::vector<trace::Span>& spans, const plan::Segme
     return static_cast<double>(end_ns - (oracle ? first_ns : known_ns)) * 1e-9;
 }
 
+// GEMM kinds in the plan, e.g. "dense", "dense group" or "".
+std::string gemm_kinds(const plan::RankPlan& plan) {
+    std::set<std::string> kinds;
+    for (const plan::Op& op : plan.ops)
+        if (const auto* gemm = std::get_if<plan::ExpertGemm>(&op.args))
+            kinds.insert(gemm->kind == plan::GemmKind::dense ? "dense" : "group");
+    return fmt::format("{}", fmt::join(kinds, " "));
+}
+
+// The usual number of chunks of an experts segment: the middle one of all; 1 where nothing travels.
+std::int64_t usual_chunks(const LiveCase& live) {
+    const plan::RankPlan& plan = live.runner->plan();
+    const std::int64_t num_parts = live.runner->tables().block.num_parts;
+    std::vector<std::int64_t> numbers;
+    for (const plan::Op& op : plan.ops)
+        if (const auto* maps = std::get_if<plan::MapRows>(&op.args); maps && !maps->chunk_bounds.empty())
+            numbers.push_back(maps->chunk_bounds.size() / num_parts - 1);
+    std::ranges::sort(numbers);
+    return numbers.empty() ? 1 : numbers[numbers.size() / 2];
+}
+
 }  // namespace
+
+std::string gemm_kinds_of_all(comm::Communicator& world, const plan::RankPlan& plan) {
+    std::set<std::string> kinds;
+    for (const std::string& of_rank : comm::all_gather_strings(world, gemm_kinds(plan)))
+        if (!of_rank.empty()) kinds.insert(of_rank);
+    return kinds.size() <= 1 ? fmt::format("{}", fmt::join(kinds, "")) : "mixed";
+}
+
+std::string chosen_of(const LiveCase& live, const std::string& kinds, const backend::Backend& backend) {
+    const schedule::Schedule& asked = live.config.schedule;
+    std::vector<std::string> chosen;
+    if (asked.chunk_by == schedule::ChunkBy::expert && !asked.chunks)
+        chosen.push_back(fmt::format(R"("chunks": {})", usual_chunks(live)));
+    if (asked.gemm == schedule::GemmChoice::automatic && !kinds.empty())
+        chosen.push_back(
+            fmt::format(R"("gemm": "{}")", kinds.find(' ') == std::string::npos ? kinds : "mixed"));
+    const std::string transport = backend.transport(asked);
+    const auto& lanes = live.runner->plan().lanes;
+    if (asked.transport == schedule::Transport::automatic && !transport.empty() &&
+        std::ranges::any_of(lanes, &plan::Lane::exchange))
+        chosen.push_back(fmt::format(R"("transport": "{}")", transport));
+    return fmt::format("{{{}}}", fmt::join(chosen, ", "));
+}
 
 void add_choices(comm::Communicator& world, const LiveCase& live, const std::vector<trace::Span>& spans,
                  report::Result& result) {

@@ -1,5 +1,6 @@
 #include "app/group_run.hpp"
 
+#include "app/output_hash.hpp"
 #include "app/results.hpp"
 #include "comm/collectives.hpp"
 #include "measure/rounds.hpp"

@@ -9,6 +9,7 @@
 #include "trace/span.hpp"
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace eps {
@@ -56,6 +57,13 @@ void add_ranks(comm::Communicator& world, const LiveCase& live, std::int64_t wei
 /// Busy time per op kind and lane, exposed communication, per rank and as a mean, from one traced pass.
 void add_phases(const plan::RankPlan& plan, const std::vector<trace::Span>& spans, std::int64_t num_ranks,
                 report::Result& result);
+
+/// GEMM kinds in the plans of all ranks: "dense", "dense group", "" or, where ranks differ, "mixed".
+/// Collective.
+std::string gemm_kinds_of_all(comm::Communicator& world, const plan::RankPlan& plan);
+
+/// What each "auto" of the case came to, as JSON text.
+std::string chosen_of(const LiveCase& live, const std::string& kinds, const backend::Backend& backend);
 
 /// How each layer's experts were divided and computed, and predicted times beside those of the traced pass
 /// (`spans`, all ranks, on rank 0). Collective; fills on rank 0.

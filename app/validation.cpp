@@ -1,6 +1,7 @@
 #include "app/validation.hpp"
 
-#include "base/random.hpp"
+#include "app/output_hash.hpp"
+#include "app/results.hpp"
 #include "checkpoint/safetensors_writer.hpp"
 #include "comm/collectives.hpp"
 #include "plan/hash.hpp"
@@ -75,51 +76,6 @@ std::vector<std::uint64_t> numbers_in(const comm::Bytes& bytes) {
     return numbers;
 }
 
-// GEMM kinds in the plan, e.g. "dense", "dense group" or "".
-std::string gemm_kinds(const plan::RankPlan& plan) {
-    std::set<std::string> kinds;
-    for (const plan::Op& op : plan.ops)
-        if (const auto* gemm = std::get_if<plan::ExpertGemm>(&op.args))
-            kinds.insert(gemm->kind == plan::GemmKind::dense ? "dense" : "group");
-    return fmt::format("{}", fmt::join(kinds, " "));
-}
-
-std::string gemm_kinds_of_all(comm::Communicator& world, const plan::RankPlan& plan) {
-    std::set<std::string> kinds;
-    for (const std::string& of_rank : comm::all_gather_strings(world, gemm_kinds(plan)))
-        if (!of_rank.empty()) kinds.insert(of_rank);
-    return kinds.size() <= 1 ? fmt::format("{}", fmt::join(kinds, "")) : "mixed";
-}
-
-// The usual number of chunks of an experts segment: the middle one of all; 1 where nothing travels.
-std::int64_t usual_chunks(const LiveCase& live) {
-    const plan::RankPlan& plan = live.runner->plan();
-    const std::int64_t num_parts = live.runner->tables().block.num_parts;
-    std::vector<std::int64_t> numbers;
-    for (const plan::Op& op : plan.ops)
-        if (const auto* maps = std::get_if<plan::MapRows>(&op.args); maps && !maps->chunk_bounds.empty())
-            numbers.push_back(maps->chunk_bounds.size() / num_parts - 1);
-    std::ranges::sort(numbers);
-    return numbers.empty() ? 1 : numbers[numbers.size() / 2];
-}
-
-// What each "auto" of the case came to, as JSON text.
-std::string choices(const LiveCase& live, const std::string& kinds, const backend::Backend& backend) {
-    const schedule::Schedule& asked = live.config.schedule;
-    std::vector<std::string> chosen;
-    if (asked.chunk_by == schedule::ChunkBy::expert && !asked.chunks)
-        chosen.push_back(fmt::format(R"("chunks": {})", usual_chunks(live)));
-    if (asked.gemm == schedule::GemmChoice::automatic && !kinds.empty())
-        chosen.push_back(
-            fmt::format(R"("gemm": "{}")", kinds.find(' ') == std::string::npos ? kinds : "mixed"));
-    const std::string transport = backend.transport(asked);
-    const auto& lanes = live.runner->plan().lanes;
-    if (asked.transport == schedule::Transport::automatic && !transport.empty() &&
-        std::ranges::any_of(lanes, &plan::Lane::exchange))
-        chosen.push_back(fmt::format(R"("transport": "{}")", transport));
-    return fmt::format("{{{}}}", fmt::join(chosen, ", "));
-}
-
 // Cases with equal text compute every sum in the same order (design section 6); empty: no such promise.
 std::string order_of(const config::Case& asked, const std::string& kinds) {
     if (kinds.find(' ') != std::string::npos || kinds == "mixed") return "";
@@ -130,56 +86,7 @@ std::string order_of(const config::Case& asked, const std::string& kinds) {
                        name_of(asked.dtype), asked.schedule.micro_batches, asked.schedule.dedup, kinds);
 }
 
-// Outputs are hundreds of megabytes: both loops are such that they become vector instructions.
-
-// `exponent`: the bits that are all set in what is not finite.
-template <typename Bits>
-bool all_finite(const std::byte* values, std::int64_t count, Bits exponent) {
-    unsigned found = 0;
-    for (std::int64_t i = 0; i < count; ++i) {
-        Bits bits;
-        std::memcpy(&bits, values + i * std::int64_t{sizeof bits}, sizeof bits);
-        found |= static_cast<unsigned>((bits & exponent) == exponent);
-    }
-    return found == 0;
-}
-
-// The sum of all words, each mixed with its place.
-std::uint64_t hash_of_bytes(const std::byte* bytes, std::int64_t count) {
-    std::uint64_t hash = 0, word = 0;
-    const std::int64_t num_words = count / 8;
-    for (std::int64_t i = 0; i < num_words; ++i) {
-        std::memcpy(&word, bytes + 8 * i, 8);
-        hash += random_bits(word, static_cast<std::uint64_t>(i));
-    }
-    word = 0;
-    std::memcpy(&word, bytes + 8 * num_words, static_cast<std::size_t>(count % 8));
-    return hash + random_bits(word, static_cast<std::uint64_t>(num_words));
-}
-
 }  // namespace
-
-OutputHash hash_outputs(const LiveCase& live, backend::Executor& executor) {
-    const schedule::Tables& tables = live.runner->tables();
-    OutputHash out;
-    if (tables.position.stage != tables.setup.placement.pp - 1) return out;
-    const DType dtype = tables.setup.dtype;
-    for (const auto& batch : tables.micro_batches) {
-        const bool logits = tables.setup.scope == schedule::Scope::model;
-        const plan::Slice slice = logits ? plan::Slice{batch.logits, {0, batch.num_sequences()}}
-                                         : plan::Slice{batch.hidden, batch.owned};
-        const std::int64_t cols = live.runner->plan().buffers[static_cast<std::size_t>(slice.buffer)].cols;
-        const std::int64_t num_values = slice.rows.size() * cols, num_bytes = num_values * bytes_of(dtype);
-        const auto bytes = std::make_unique_for_overwrite<std::byte[]>(static_cast<std::size_t>(num_bytes));
-        executor.read(slice, {bytes.get(), dtype, slice.rows.size(), cols, cols});
-        out.num_values += num_values;
-        out.finite = out.finite &&
-                     (dtype == DType::bf16 ? all_finite<std::uint16_t>(bytes.get(), num_values, 0x7f80)
-                                           : all_finite<std::uint32_t>(bytes.get(), num_values, 0x7f800000));
-        out.hash = mix_bits(out.hash ^ hash_of_bytes(bytes.get(), num_bytes));
-    }
-    return out;
-}
 
 Validation::Proof::Proof(const config::RunConfig& config, const checkpoint::WeightSource& source, DType dtype,
                          int threads, const validate::PassWork& work)
@@ -498,7 +405,7 @@ void Validation::prove(LiveCase& live, backend::Executor& executor) {
     const OutputHash hash = hash_outputs(live, executor);
     live.output_hash = hash.hash;
     const std::string kinds = gemm_kinds_of_all(*launch_.world, live.runner->plan());
-    live.result.chosen = choices(live, kinds, *launch_.backend);
+    live.result.chosen = chosen_of(live, kinds, *launch_.backend);
     const bool finite = comm::max_over_ranks(*launch_.world, static_cast<std::int64_t>(!hash.finite)) == 0;
     const comm::Bytes hashes =
         comm::all_gather_bytes(*launch_.world, std::as_bytes(std::span(&hash.hash, 1)));
