@@ -56,37 +56,38 @@ constexpr int kRopeThreads = 512;
 
 // `V` elements of a head: V / 2 pairs.
 template <typename T, int V>
-__device__ void turn(const Vector<T, V>& raw, const Floats<V>& cos_sin, T* to) {
-    Floats<V> values;
+__device__ Vector<T, V> turned(const Vector<T, V>& raw, const Floats<V>& cos_sin) {
+    Vector<T, V> result;
 #pragma unroll
     for (int p = 0; p < V; p += 2) {
         const float a = to_float(raw.values[p]), b = to_float(raw.values[p + 1]);
         const float cosine = cos_sin.values[p], sine = cos_sin.values[p + 1];
         // Products first, as the twin has them: no fused multiply-add.
-        values.values[p] = __fsub_rn(__fmul_rn(a, cosine), __fmul_rn(b, sine));
-        values.values[p + 1] = __fadd_rn(__fmul_rn(a, sine), __fmul_rn(b, cosine));
+        result.values[p] = rounded<T>(__fsub_rn(__fmul_rn(a, cosine), __fmul_rn(b, sine)));
+        result.values[p + 1] = rounded<T>(__fadd_rn(__fmul_rn(a, sine), __fmul_rn(b, cosine)));
     }
-    store<T, V>(to, values);
+    return result;
 }
 
-// Threads (V elements of a head, head). A thread's angles serve all its heads, of which it reads two before
-// it writes.
+// Threads (V elements of a head, head), a block a row and as many pairs of heads as it has threads for. A
+// thread reads both heads before it waits for their angles; a multiprocessor holds as many threads as it can.
 template <typename T, int V>
-__global__ void rope_kernel(View<T> x, const std::int32_t* positions, const float* cos_sin, int num_heads,
-                            std::int64_t head_stride, std::int64_t offset) {
-    const int first = V * static_cast<int>(threadIdx.x), rope_dim = V * static_cast<int>(blockDim.x);
+__global__ void __launch_bounds__(kRopeThreads, 2048 / kRopeThreads)
+    rope_kernel(View<T> x, const std::int32_t* positions, const float* cos_sin, int num_heads,
+                std::int64_t head_stride, std::int64_t offset) {
     const int step = static_cast<int>(blockDim.y);
+    const int head = static_cast<int>(2 * blockIdx.y * blockDim.y + threadIdx.y);
+    if (head >= num_heads) return;
+    const int first = V * static_cast<int>(threadIdx.x), rope_dim = V * static_cast<int>(blockDim.x);
+    T* const one = x.row(blockIdx.x) + offset + first + head * head_stride;
+    T* const other = one + step * head_stride;
+    const bool two = head + step < num_heads;
+    const auto raw = *reinterpret_cast<const Vector<T, V>*>(one);
+    Vector<T, V> other_raw;
+    if (two) other_raw = *reinterpret_cast<const Vector<T, V>*>(other);
     const Floats<V> angles = load<float, V>(cos_sin + std::int64_t{positions[blockIdx.x]} * rope_dim + first);
-    T* const row = x.row(blockIdx.x) + offset + first;
-    for (int head = static_cast<int>(threadIdx.y); head < num_heads; head += 2 * step) {
-        T* const one = row + head * head_stride;
-        T* const other = head + step < num_heads ? one + step * head_stride : nullptr;
-        const auto raw = *reinterpret_cast<const Vector<T, V>*>(one);
-        Vector<T, V> other_raw;
-        if (other != nullptr) other_raw = *reinterpret_cast<const Vector<T, V>*>(other);
-        turn<T, V>(raw, angles, one);
-        if (other != nullptr) turn<T, V>(other_raw, angles, other);
-    }
+    *reinterpret_cast<Vector<T, V>*>(one) = turned<T, V>(raw, angles);
+    if (two) *reinterpret_cast<Vector<T, V>*>(other) = turned<T, V>(other_raw, angles);
 }
 
 template <typename T, int V>
@@ -179,11 +180,12 @@ void rope(Stream stream, Rows x, const std::int32_t* positions, const float* cos
     // Heads begin and end between vectors, or pairs go one by one.
     const bool wide = in_vectors(x.columns(offset, rope_dim)) && head_stride % vector == 0;
     const auto launch = [&]<typename T, int V>() {
-        const auto vectors = static_cast<unsigned>(rope_dim / V);
-        const unsigned most = std::max(1U, kRopeThreads / vectors);
-        const dim3 block(vectors, static_cast<unsigned>(std::min<std::int64_t>((num_heads + 1) / 2, most)));
-        rope_kernel<T, V><<<grid_of(x.num_rows), block, 0, stream>>>(
-            view<T>(x), positions, cos_sin, static_cast<int>(num_heads), head_stride, offset);
+        const auto vectors = static_cast<unsigned>(rope_dim / V), heads = static_cast<unsigned>(num_heads);
+        const dim3 block(vectors, std::min((heads + 1) / 2, std::max(1U, kRopeThreads / vectors)));
+        dim3 grid = grid_of(x.num_rows);
+        grid.y = (heads + 2 * block.y - 1) / (2 * block.y);
+        rope_kernel<T, V><<<grid, block, 0, stream>>>(view<T>(x), positions, cos_sin,
+                                                      static_cast<int>(num_heads), head_stride, offset);
     };
     with_vectors(
         [&]<typename T, int V>() {
