@@ -204,6 +204,7 @@ class Bench {
         tell_layer("", one_by_one);
         tell_layer(", by graphs", by_graphs);
         tell_ops(eager);
+        tell("for scale: setting 4 bytes of GPU memory, by itself", memset_us());
         say(fmt::format(
             "a pass of {} layers: {:.3f} ms, by graphs {:.3f} ms; {:.0f} and {:.0f} allocations on "
             "the host, GPU memory less by {} and {} bytes after {} passes\n",
@@ -308,6 +309,21 @@ class Bench {
             say(fmt::format("  {:56} {:8.1f} {:8.1f} {:8}", kind, quantile(all, 0.5), quantile(all, 0.95),
                             mine.size() / at(kPassesByOp)));
         }
+    }
+
+    // Hosts differ in what a call of the driver takes.
+    static std::vector<double> memset_us() {
+        constexpr int kCalls = 50, kTimes = 20;
+        const cuda::DeviceBytes word(4, "a word");
+        std::vector<double> each;
+        for (int time = 0; time < kTimes; ++time) {
+            cuda::check(cudaStreamSynchronize(nullptr), "waiting");
+            const std::int64_t begin_ns = comm::steady_now_ns();
+            for (int call = 0; call < kCalls; ++call)
+                cuda::check(cudaMemsetAsync(word.data(), 0, 4, nullptr), "setting a word");
+            each.push_back(us(comm::steady_now_ns() - begin_ns) / kCalls);
+        }
+        return each;
     }
 
     comm::MpiWorld& mpi_;
