@@ -310,17 +310,20 @@ def gemms(reports):
     """TFLOP/s of both kinds against rows an expert, from what bench_gemms prints."""
     text = reports.text("gemms")
     figures = {(int(n), int(k), int(m), kind): float(tflops) for n, k, m, kind, tflops in re.findall(
-        r"^n (\d+) k (\d+) m +(\d+) (group|dense) .*? ([0-9.]+) TFLOP/s$", text, re.MULTILINE)}
+        r"^n (\d+) k (\d+) m +(\d+) (group|dense|group, then swiglu|group, swiglu in it) .*? ([0-9.]+) TFLOP/s$", text, re.MULTILINE)}
     if not figures:
         return []
     rows = []
     for n, k, m in sorted({key[:3] for key in figures}):
         group, dense = figures.get((n, k, m, "group")), figures.get((n, k, m, "dense"))
         theirs = PEER_GEMMS.get((n, k), {}).get(m, (None, None))
-        rows.append((f"N {n}, K {k}", m, group and f"{group:.0f}", dense and f"{dense:.0f}", *theirs))
+        behind, inside = figures.get((n, k, m, "group, then swiglu")), figures.get((n, k, m, "group, swiglu in it"))
+        rows.append((f"N {n}, K {k}", m, group and f"{group:.0f}", behind and inside and f"{inside:.0f} ({inside / behind:.2f}x)",
+                     dense and f"{dense:.0f}", *theirs))
     first = text.splitlines()[0]
     return ["", f"TFLOP/s against rows an expert, sustained ({first}; paper's figure 5):", "",
-            *table(("product", "rows an expert", "GroupGemm", "DenseGemm", "best grouped peer", "one dense product"), rows), "",
+            *table(("product", "rows an expert", "GroupGemm", "with SwiGLU (beside one behind it)", "DenseGemm", "best grouped peer",
+                    "one dense product"), rows), "",
             "The paper has DenseGemm ahead from 4096 rows on. Here it is not: in bf16 both end near what one product of all rows",
             "reaches, which is what power allows, and products one after another leave multiprocessors idle at the end of each."]
 
