@@ -10,6 +10,8 @@ from report_checks import SOURCE
 GEMMS = """NVIDIA H200; cuBLAS 13.1; 40 experts
 linear, known                                               3.0 us of the host
 n 3072 k 5120 m  128 group                               2923.1 us   430.5 TFLOP/s
+n 3072 k 5120 m  128 group, then swiglu                  3200.0 us   400.0 TFLOP/s
+n 3072 k 5120 m  128 group, swiglu in it                 3000.0 us   420.0 TFLOP/s
 n 3072 k 5120 m  128 dense                               4000.0 us   314.6 TFLOP/s
 n 3072 k 5120 m 1024 group, skewed 0-2x                 20000.0 us   500.0 TFLOP/s
 """
@@ -50,7 +52,7 @@ def test_the_page(tmp_path):
     (model,) = cells(page, "DeepSeek-V2, 30 of 60 layers")
     assert model[3] == "5.5k tokens/s, 6.23 ms a layer"
     assert [row[6] for row in cells(page, "`eps`") if row[1] == "n = 4"] == ["12.50"]
-    assert cells(page, "N 3072") == [["N 3072, K 5120", "128", "430", "315", "441", "656"]]
+    assert cells(page, "N 3072") == [["N 3072, K 5120", "128", "430", "420 (1.05x)", "315", "441", "656"]]
     assert "    copy   100 GB/s" in page
     assert "Not measured: moe-4096, wire, attention-1024" in page
     assert "INVALID: moe-16384: tp" in page

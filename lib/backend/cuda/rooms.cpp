@@ -64,6 +64,9 @@ Rooms::Rooms(const Cases& cases, double load_margin) {
             room.row_bytes = buffer.cols * bytes_of(buffer.dtype);
             room.rows = std::max(room.rows,
                                  routed ? rows_with_margin(tables, buffer.rows, load_margin) : buffer.rows);
+            // Where counts are known (an oracle), they come from a pass that exchanges them.
+            if (!tables.replicated && static_cast<plan::BufferId>(i) == tables.buffers.all_counts)
+                room.rows = std::max(room.rows, tables.block.num_ranks() * tables.block.num_experts);
         }
     }
     // One kind's rooms lie over those of the others.

@@ -277,7 +277,7 @@ struct HolderRows {
     const std::int32_t *first_expert_row, *first_home_row, *first_arrived_row;  // [sources, E]
 };
 
-// `entries` null: counts each sum's entries into starts and writes expert_order. Otherwise starts are known:
+// Without `entries`: counts each sum's entries into starts and writes expert_order. Otherwise starts are known:
 // writes the entries.
 __global__ void holder_place_kernel(Block block, ArrivedTokens tokens, std::int32_t* tile_counts,
                                     HolderRows rows, std::int32_t* expert_order, DeviceReduceMaps reduce,

@@ -54,6 +54,34 @@ void require_apart_or_alone(const PassRunner& runner, const cuda::Rooms& rooms, 
 
 }  // namespace
 
+TEST_CASE("a pass that knows its counts has room for the pass that finds them") {
+    const model::ModelSpec spec = model::load_preset("tiny", "{}", 3);
+    const Prompts prompts({5, 3}, 1);
+    schedule::PassSetup setup{
+        .spec = &spec,
+        .layout = nullptr,
+        .placement = {.attention_dp = 2, .ep = 2},
+        .schedule = {.chunk_by = schedule::ChunkBy::expert, .chunks = 2, .overlap = true},
+        .scope = schedule::Scope::model,
+        .dtype = DType::bf16};
+    const auto layout = placement::lay_out_tokens(setup.placement, prompts.batch.lengths, 1);
+    setup.layout = &layout;
+    PassRunner asking(setup, 0);
+    lower_expected(prompts, asking);
+    setup.schedule.oracle = true;
+    PassRunner knowing(setup, 0);
+    lower_expected(prompts, knowing);
+    const cuda::Rooms rooms({&knowing}, 1.25);
+    std::int64_t num_checked = 0;
+    for (const plan::Buffer& buffer : asking.plan().buffers) {
+        if (buffer.kind != plan::BufferKind::work) continue;
+        CAPTURE(buffer.name);
+        CHECK(rooms.of(buffer).rows >= buffer.rows);
+        ++num_checked;
+    }
+    CHECK(num_checked > 10);
+}
+
 TEST_CASE("buffers that lie one over the other are used by different segments of the compute lane") {
     const model::ModelSpec spec = model::load_preset("tiny", "{}", 3);
     const Prompts prompts({5, 3, 64, 9}, 1);
