@@ -208,9 +208,9 @@ void CudaExecutor::submit(Range ops) {
         find_marked(ops);
         bound_->runner->announce(ops);
         for (std::int64_t begin = ops.begin; begin < ops.end;) {
-            const std::int64_t end = end_of_run(begin, ops);
-            run({begin, end}, marked_[at(end - 1 - ops.begin)]);
-            begin = end;
+            const Stretch next = stretch_from(begin, ops);
+            begin = next.ops.end;
+            run(next, marked_[at(begin - 1 - ops.begin)]);
         }
     } catch (const std::exception& error) {
         fail(error);
@@ -238,11 +238,12 @@ bool CudaExecutor::may_be_recorded(const plan::Op& op) const {
     return bound_->lanes[at(op.lane)].exchange == nullptr;
 }
 
-// Ops [begin, end) go to their stream as one: ops of one lane that may be recorded, of which only the first
-// waits for others and only the last is waited for.
-std::int64_t CudaExecutor::end_of_run(std::int64_t begin, Range ops) const {
+// Recorded are ops of one lane that may be, of which only the first waits for others and only the last is
+// waited for.
+CudaExecutor::Stretch CudaExecutor::stretch_from(std::int64_t begin, Range ops) const {
     constexpr std::int64_t kLeastLaunches = 3;
-    if (!setup_.graphs || traced_) return begin + 1;
+    const Stretch one_op{{begin, begin + 1}, false};
+    if (!setup_.graphs || traced_) return one_op;
     std::int64_t end = begin, launches = 0;
     while (end < ops.end) {
         const plan::Op& op = plan_->ops[at(end)];
@@ -253,7 +254,7 @@ std::int64_t CudaExecutor::end_of_run(std::int64_t begin, Range ops) const {
         launches += is_map(op) ? kLeastLaunches : 1;
         ++end;
     }
-    return launches < kLeastLaunches ? begin + 1 : end;
+    return launches < kLeastLaunches ? one_op : Stretch{{begin, end}, true};
 }
 
 void CudaExecutor::wait_for_others(const plan::Op& op) {
@@ -266,7 +267,8 @@ void CudaExecutor::wait_for_others(const plan::Op& op) {
     }
 }
 
-void CudaExecutor::run(Range ops, bool marked) {
+void CudaExecutor::run(const Stretch& stretch, bool marked) {
+    const Range ops = stretch.ops;
     const plan::Op &first = plan_->ops[at(ops.begin)], &last = plan_->ops[at(ops.end - 1)];
     for (std::int64_t i = ops.begin; i < ops.end; ++i) require_room(plan_->ops[at(i)]);
     const LanePlace& lane = bound_->lanes[at(last.lane)];
@@ -287,7 +289,7 @@ void CudaExecutor::run(Range ops, bool marked) {
                                    .end_ns = 0});
     }
     for (std::int64_t i = ops.begin; i < ops.end; ++i) bound_->runner->prepare(plan_->ops[at(i)], lane);
-    if (ops.size() > 1 || (is_map(last) && setup_.graphs && !traced_)) {
+    if (stretch.recorded) {
         enqueue(ops);
     } else {
         bound_->runner->run(last, lane);

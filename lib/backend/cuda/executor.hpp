@@ -65,9 +65,14 @@ class CudaExecutor : public Executor {
     void require_room(const plan::Op& op) const;
     [[noreturn]] void fail(const std::exception& error);
     void find_marked(Range ops);
-    std::int64_t end_of_run(std::int64_t begin, Range ops) const;
+    // Ops that go to their stream as one.
+    struct Stretch {
+        Range ops;
+        bool recorded;  // as a graph
+    };
+    Stretch stretch_from(std::int64_t begin, Range ops) const;
     bool may_be_recorded(const plan::Op& op) const;
-    void run(Range ops, bool marked);
+    void run(const Stretch& stretch, bool marked);
     void enqueue(Range ops);
     void wait_for_others(const plan::Op& op);
     void copy_awaited_counts(const plan::Op& op);
