@@ -201,8 +201,6 @@ void Lowering::dispatch_chunk(const MicroBatchTables& batch, std::int64_t chunk)
     const std::int64_t n = chunks().size();
     const plan::LaneId lane = tables_.lanes.dispatch;
 
-    const Range arrived{sizes_.arrived_begin[at(chunk * block.num_ranks())],
-                        sizes_.arrived_begin[at((chunk + 1) * block.num_ranks())]};
     const plan::Stay stay = stay_of_dispatch(chunk);
     const auto first_range = builder_.mark_numbers();
     std::int64_t num_rows = 0;
@@ -235,6 +233,8 @@ void Lowering::dispatch_chunk(const MicroBatchTables& batch, std::int64_t chunk)
         const std::int64_t i = chunk * block.num_ranks() + s;
         if (!stays(s)) builder_.transfer(s, {sizes_.arrived_begin[at(i)], sizes_.arrived_begin[at(i + 1)]});
     }
+    const Range arrived{sizes_.arrived_begin[at(chunk * block.num_ranks())],
+                        sizes_.arrived_begin[at((chunk + 1) * block.num_ranks())]};
     builder_.add(lane,
                  plan::AllToAll{plan::Group::block,
                                 work.outgoing,

@@ -1,9 +1,10 @@
 #include "kernels/cuda/maps.hpp"
 #include "kernels/cuda/vector.cuh"
 
-#include <cub/device/device_scan.cuh>
 #include <algorithm>
 #include <map>
+
+#include <cub/device/device_scan.cuh>
 
 namespace eps::kernels::device {
 namespace {
@@ -277,8 +278,8 @@ struct HolderRows {
     const std::int32_t *first_expert_row, *first_home_row, *first_arrived_row;  // [sources, E]
 };
 
-// Without `entries`: counts each sum's entries into starts and writes expert_order. Otherwise starts are known:
-// writes the entries.
+// Without `entries`: counts each sum's entries into starts and writes expert_order. Otherwise starts are
+// known: writes the entries.
 __global__ void holder_place_kernel(Block block, ArrivedTokens tokens, std::int32_t* tile_counts,
                                     HolderRows rows, std::int32_t* expert_order, DeviceReduceMaps reduce,
                                     bool entries) {
